@@ -1,0 +1,8 @@
+//! Tidemill: a log broker for Linux that speaks the Apache Kafka wire protocol.
+//!
+//! `ARCHITECTURE.md` is the map. `async`, glommio, files, sockets, clocks and randomness are named in `runtime`, `client`
+//! and `cli` only; everything else is synchronous and is told the time.
+
+pub mod error;
+pub mod shard;
+pub mod types;

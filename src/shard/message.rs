@@ -1,0 +1,5 @@
+//! Messages between shards. One queue per ordered pair; first in, first out.
+
+/// What one shard asks or tells another.
+#[derive(Debug)]
+pub enum Message {}
