@@ -74,7 +74,10 @@ pub struct LogId {
 }
 
 impl LogId {
-    pub const METADATA: LogId = LogId { topic: Uuid::METADATA_TOPIC, partition: 0 };
+    pub const METADATA: LogId = LogId {
+        topic: Uuid::METADATA_TOPIC,
+        partition: 0,
+    };
 }
 
 impl fmt::Display for LogId {

@@ -21,16 +21,33 @@ pub const OPERATION_BYTES_MAX: usize = 512 * 1024;
 
 #[derive(Debug)]
 pub enum Event {
-    Connected { conn: ConnId, peer: std::net::SocketAddr },
+    Connected {
+        conn: ConnId,
+        peer: std::net::SocketAddr,
+    },
     /// One frame, without its length prefix. The memory is the frame's own or a piece of a read buffer; it is ours to change.
-    Request { conn: ConnId, frame: BytesMut },
+    Request {
+        conn: ConnId,
+        frame: BytesMut,
+    },
     /// The connection is gone, whoever closed it. Nothing for it may be emitted after this.
-    Closed { conn: ConnId },
-    FromShard { from: ShardId, message: Message },
+    Closed {
+        conn: ConnId,
+    },
+    FromShard {
+        from: ShardId,
+        message: Message,
+    },
     /// Exactly one for each [`Effect::Disk`].
-    Disk { op: OpId, result: Result<DiskReply, DiskError> },
+    Disk {
+        op: OpId,
+        result: Result<DiskReply, DiskError>,
+    },
     /// Exactly one for each [`Effect::Compute`].
-    Computed { op: OpId, result: ComputeReply },
+    Computed {
+        op: OpId,
+        result: ComputeReply,
+    },
     /// Stop cleanly: answer what is in flight, write everything to its segment, mark the folder clean, then [`Effect::Stopped`].
     Stop,
 }
@@ -40,20 +57,40 @@ pub enum Effect {
     /// The answer to the oldest unanswered request of this connection, without the length prefix's four bytes missing:
     /// `slices` is what goes on the wire, prefix included. Empty for a request that has no answer (acks=0); it still
     /// gives the request's memory back. Exactly one per request, in order.
-    Reply { conn: ConnId, slices: Vec<Bytes> },
+    Reply {
+        conn: ConnId,
+        slices: Vec<Bytes>,
+    },
     /// Close once every earlier reply of this connection is sent. `why` is logged, once, when it is not empty.
-    Close { conn: ConnId, why: String },
+    Close {
+        conn: ConnId,
+        why: String,
+    },
     /// Stop or go on reading requests of this connection (quota mute, too many pipelined requests).
-    Mute { conn: ConnId, muted: bool },
-    ToShard { to: ShardId, message: Message },
-    Disk { op: OpId, what: DiskOp },
-    Compute { op: OpId, what: Compute },
+    Mute {
+        conn: ConnId,
+        muted: bool,
+    },
+    ToShard {
+        to: ShardId,
+        message: Message,
+    },
+    Disk {
+        op: OpId,
+        what: DiskOp,
+    },
+    Compute {
+        op: OpId,
+        what: Compute,
+    },
     /// Recovery is complete: the runtime may accept connections once every shard said so.
     Ready,
     /// Everything is written and synced; the runtime may end this shard.
     Stopped,
     /// The process must not go on (damage that cannot be contained, an unknown format). Logged; exit code 1.
-    Fatal { message: String },
+    Fatal {
+        message: String,
+    },
 }
 
 /// A file, by an id that is never reused and the path (relative to the data folder) by which it is opened when its
@@ -70,40 +107,80 @@ pub enum DiskOp {
     /// Overwrites or extends. `position` is a multiple of [`BLOCK_BYTES`], the slices' total is at most
     /// [`OPERATION_BYTES_MAX`] and is padded with zeros to a multiple of it. With `durable`, the bytes (and the size) are
     /// on the device when it completes (O_DSYNC); without, only a later [`DiskOp::Sync`] makes them so.
-    Write { file: File, position: Position, slices: Vec<Bytes>, durable: bool },
+    Write {
+        file: File,
+        position: Position,
+        slices: Vec<Bytes>,
+        durable: bool,
+    },
     /// fdatasync: every earlier completed write to this file, its size included, is on the device when it completes.
-    Sync { file: File },
+    Sync {
+        file: File,
+    },
     /// Every completed write to every file of the data folder's file system is on the device when it completes (syncfs).
     SyncAll,
     /// Bytes `position .. position + len`, fewer at the end of the file. `position` and `len` are multiples of
     /// [`BLOCK_BYTES`]; `len` is at most [`OPERATION_BYTES_MAX`].
-    Read { file: File, position: Position, len: usize },
+    Read {
+        file: File,
+        position: Position,
+        len: usize,
+    },
     /// Creates the file when it is missing and reserves space up to `len` without changing its size. The new name counts
     /// only after [`DiskOp::SyncDir`] of its folder. Fails with [`DiskError::Full`] when there is no room.
-    Reserve { file: File, len: u64 },
+    Reserve {
+        file: File,
+        len: u64,
+    },
     /// Creates the file when it is missing, writes zeros until its size is `len`, and syncs it: the ring's blocks then
     /// are written blocks, and overwriting them changes no metadata.
-    Fill { file: File, len: u64 },
+    Fill {
+        file: File,
+        len: u64,
+    },
     /// Sets the size. Durable only after [`DiskOp::Sync`].
-    Truncate { file: File, len: u64 },
+    Truncate {
+        file: File,
+        len: u64,
+    },
     /// Forget the descriptor. The id is not used again.
-    Close { file: File },
+    Close {
+        file: File,
+    },
     /// Creates one folder; fine when it exists.
-    CreateDir { path: String },
+    CreateDir {
+        path: String,
+    },
     /// fsync of a folder: names made in it, renamed into it or removed from it are durable when it completes. "" is the data folder.
-    SyncDir { path: String },
-    Rename { from: String, to: String },
+    SyncDir {
+        path: String,
+    },
+    Rename {
+        from: String,
+        to: String,
+    },
     /// Fine when it does not exist.
-    RemoveFile { path: String },
+    RemoveFile {
+        path: String,
+    },
     /// Removes one empty folder; fine when it does not exist.
-    RemoveDir { path: String },
+    RemoveDir {
+        path: String,
+    },
     /// Names in a folder; `DiskReply::Entries`, sorted by name. A missing folder is [`DiskError::NotFound`].
-    List { path: String },
+    List {
+        path: String,
+    },
     /// The whole of a small file (at most 64 MiB); [`DiskError::NotFound`] when it does not exist.
-    ReadFile { path: String },
+    ReadFile {
+        path: String,
+    },
     /// Replaces or creates a small file atomically and durably: a temporary file `<path>.tmp` in the same folder, written,
     /// synced, renamed, folder synced. After a crash the file holds either the old or the new content.
-    ReplaceFile { path: String, content: Bytes },
+    ReplaceFile {
+        path: String,
+        content: Bytes,
+    },
     /// Free bytes of the file system; `DiskReply::Space`.
     Space,
 }
@@ -114,7 +191,9 @@ pub enum DiskReply {
     /// Of `Read` and `ReadFile`.
     Bytes(Bytes),
     Entries(Vec<Entry>),
-    Space { free_bytes: u64 },
+    Space {
+        free_bytes: u64,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
