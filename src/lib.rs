@@ -5,4 +5,5 @@
 
 pub mod error;
 pub mod shard;
+pub mod sim;
 pub mod types;

@@ -1,0 +1,3 @@
+//! The whole broker on seeded fakes: virtual time, a disk that forgets, clients that misbehave.
+
+pub mod disk;
