@@ -7,3 +7,4 @@ pub mod error;
 pub mod shard;
 pub mod sim;
 pub mod types;
+pub mod wire;
