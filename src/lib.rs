@@ -4,6 +4,7 @@
 //! and `cli` only; everything else is synchronous and is told the time.
 
 pub mod error;
+pub mod record;
 pub mod shard;
 pub mod sim;
 pub mod types;

@@ -1,0 +1,862 @@
+//! One record batch: where its fields are, the check that a producer's batch must pass, and the stamp that makes it ours.
+//!
+//! Byte map (big endian; `DefaultRecordBatch` in Kafka, KIP-98):
+//!
+//! | bytes | field | under the CRC |
+//! |---|---|---|
+//! | 0..8 | base offset | no |
+//! | 8..12 | length: the bytes that follow this field | no |
+//! | 12..16 | partition leader epoch | no |
+//! | 16 | magic, 2 | no |
+//! | 17..21 | CRC-32C of everything from byte 21 | no |
+//! | 21..23 | attributes: bits 0-2 codec, 3 log append time, 4 transactional, 5 control, 6 delete horizon | yes |
+//! | 23..27 | last offset delta | yes |
+//! | 27..35 | base timestamp (the delete horizon when bit 6 is set) | yes |
+//! | 35..43 | max timestamp | yes |
+//! | 43..51 | producer id, -1 for none | yes |
+//! | 51..53 | producer epoch | yes |
+//! | 53..57 | base sequence | yes |
+//! | 57..61 | record count | yes |
+//! | 61.. | the records, compressed as one piece when there is a codec | yes |
+
+use std::ops::{Deref, Range};
+
+use bytes::{Bytes, BytesMut};
+
+use crate::error::ErrorCode;
+use crate::types::{LeaderEpoch, Offset, ProducerEpoch, ProducerId};
+
+use super::compress::{self, Codec, Compression};
+use super::crc::crc32c;
+use super::walk::{self, Rules};
+
+/// The fixed part of a batch.
+pub const HEADER_BYTES: usize = 61;
+/// Base offset and length field: what must be there to know how long a batch is.
+pub const PREFIX_BYTES: usize = 12;
+/// The bytes before those that the batch's own CRC covers. Whoever stores a batch checks these by other means.
+pub const OUTSIDE_CRC_BYTES: usize = 21;
+/// The only format there is since Kafka 4.
+pub const MAGIC: u8 = 2;
+/// "No timestamp" on the wire.
+pub const NO_TIMESTAMP: i64 = -1;
+/// "No producer id": the batch is not idempotent.
+pub const NO_PRODUCER_ID: ProducerId = -1;
+/// "No sequence number".
+pub const NO_SEQUENCE: i32 = -1;
+
+const BASE_OFFSET: Range<usize> = 0..8;
+const LENGTH: Range<usize> = 8..12;
+const LEADER_EPOCH: Range<usize> = 12..16;
+const MAGIC_AT: usize = 16;
+const CRC: Range<usize> = 17..21;
+const ATTRIBUTES: Range<usize> = 21..23;
+const LAST_OFFSET_DELTA: Range<usize> = 23..27;
+const BASE_TIMESTAMP: Range<usize> = 27..35;
+const MAX_TIMESTAMP: Range<usize> = 35..43;
+const PRODUCER_ID: Range<usize> = 43..51;
+const PRODUCER_EPOCH: Range<usize> = 51..53;
+const BASE_SEQUENCE: Range<usize> = 53..57;
+const RECORD_COUNT: Range<usize> = 57..61;
+
+const CODEC_BITS: i16 = 0b111;
+const LOG_APPEND_TIME_BIT: i16 = 1 << 3;
+const TRANSACTIONAL_BIT: i16 = 1 << 4;
+const CONTROL_BIT: i16 = 1 << 5;
+const DELETE_HORIZON_BIT: i16 = 1 << 6;
+
+/// What `message.timestamp.type` says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum TimestampType {
+    #[default]
+    CreateTime,
+    LogAppendTime,
+}
+
+/// The header's fields as numbers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Header {
+    pub base_offset: Offset,
+    pub leader_epoch: LeaderEpoch,
+    pub crc: u32,
+    pub attributes: i16,
+    pub last_offset_delta: i32,
+    pub base_timestamp: i64,
+    pub max_timestamp: i64,
+    pub producer_id: ProducerId,
+    pub producer_epoch: ProducerEpoch,
+    pub base_sequence: i32,
+    pub record_count: i32,
+    /// Of the whole batch, header included.
+    pub size_bytes: usize,
+}
+
+macro_rules! field {
+    ($bytes:expr, $range:expr, $type:ty) => {
+        <$type>::from_be_bytes($bytes[$range].try_into().expect("a constant range"))
+    };
+}
+
+impl Header {
+    /// The numbers at the front of `bytes`, whatever they are: nothing is checked but that the header is complete and its
+    /// length field and magic make sense.
+    pub fn decode(bytes: &[u8]) -> Result<Header, RecordError> {
+        let size_bytes = size_of_batch(bytes)?;
+        let Some(bytes) = bytes.first_chunk::<HEADER_BYTES>() else {
+            return Err(RecordError::Truncated {
+                size: size_bytes,
+                have: bytes.len(),
+            });
+        };
+        match bytes[MAGIC_AT] {
+            MAGIC => {}
+            old @ (0 | 1) => return Err(RecordError::OldFormat { magic: old }),
+            magic => return Err(RecordError::UnknownMagic { magic }),
+        }
+        if size_bytes < HEADER_BYTES {
+            return Err(RecordError::Length {
+                length: (size_bytes - PREFIX_BYTES) as i32,
+            });
+        }
+        Ok(Header {
+            base_offset: field!(bytes, BASE_OFFSET, i64),
+            leader_epoch: field!(bytes, LEADER_EPOCH, i32),
+            crc: field!(bytes, CRC, u32),
+            attributes: field!(bytes, ATTRIBUTES, i16),
+            last_offset_delta: field!(bytes, LAST_OFFSET_DELTA, i32),
+            base_timestamp: field!(bytes, BASE_TIMESTAMP, i64),
+            max_timestamp: field!(bytes, MAX_TIMESTAMP, i64),
+            producer_id: field!(bytes, PRODUCER_ID, i64),
+            producer_epoch: field!(bytes, PRODUCER_EPOCH, i16),
+            base_sequence: field!(bytes, BASE_SEQUENCE, i32),
+            record_count: field!(bytes, RECORD_COUNT, i32),
+            size_bytes,
+        })
+    }
+
+    /// Writes every field, the CRC too; `out` is the whole header.
+    pub(super) fn encode(&self, out: &mut [u8; HEADER_BYTES]) {
+        out[BASE_OFFSET].copy_from_slice(&self.base_offset.to_be_bytes());
+        out[LENGTH].copy_from_slice(&((self.size_bytes - PREFIX_BYTES) as i32).to_be_bytes());
+        out[LEADER_EPOCH].copy_from_slice(&self.leader_epoch.to_be_bytes());
+        out[MAGIC_AT] = MAGIC;
+        out[CRC].copy_from_slice(&self.crc.to_be_bytes());
+        out[ATTRIBUTES].copy_from_slice(&self.attributes.to_be_bytes());
+        out[LAST_OFFSET_DELTA].copy_from_slice(&self.last_offset_delta.to_be_bytes());
+        out[BASE_TIMESTAMP].copy_from_slice(&self.base_timestamp.to_be_bytes());
+        out[MAX_TIMESTAMP].copy_from_slice(&self.max_timestamp.to_be_bytes());
+        out[PRODUCER_ID].copy_from_slice(&self.producer_id.to_be_bytes());
+        out[PRODUCER_EPOCH].copy_from_slice(&self.producer_epoch.to_be_bytes());
+        out[BASE_SEQUENCE].copy_from_slice(&self.base_sequence.to_be_bytes());
+        out[RECORD_COUNT].copy_from_slice(&self.record_count.to_be_bytes());
+    }
+
+    /// The offset of the last record. (A compacted batch may not hold that record any more.)
+    pub fn last_offset(&self) -> Offset {
+        self.base_offset.wrapping_add(self.last_offset_delta as i64)
+    }
+
+    /// The offset after the last record.
+    pub fn next_offset(&self) -> Offset {
+        self.last_offset().wrapping_add(1)
+    }
+
+    /// The codec of the records; an error for the numbers that name none.
+    pub fn codec(&self) -> Result<Codec, RecordError> {
+        Codec::from_id((self.attributes & CODEC_BITS) as u8)
+    }
+
+    pub fn is_compressed(&self) -> bool {
+        self.attributes & CODEC_BITS != 0
+    }
+
+    pub fn timestamp_type(&self) -> TimestampType {
+        match self.attributes & LOG_APPEND_TIME_BIT {
+            0 => TimestampType::CreateTime,
+            _ => TimestampType::LogAppendTime,
+        }
+    }
+
+    pub fn is_transactional(&self) -> bool {
+        self.attributes & TRANSACTIONAL_BIT != 0
+    }
+
+    /// A batch of one control record (transaction marker, KRaft), which consumers do not see.
+    pub fn is_control(&self) -> bool {
+        self.attributes & CONTROL_BIT != 0
+    }
+
+    /// Compaction's: from when on a tombstone or marker in this batch may go (KIP-534).
+    pub fn delete_horizon_ms(&self) -> Option<i64> {
+        (self.attributes & DELETE_HORIZON_BIT != 0).then_some(self.base_timestamp)
+    }
+
+    pub fn has_producer_id(&self) -> bool {
+        self.producer_id > NO_PRODUCER_ID
+    }
+
+    /// The sequence number of the last record: wraps from `i32::MAX` to 0. -1 when the batch is not idempotent.
+    pub fn last_sequence(&self) -> i32 {
+        match self.base_sequence {
+            NO_SEQUENCE => NO_SEQUENCE,
+            base => add_sequence(base, self.last_offset_delta),
+        }
+    }
+
+    fn set_attribute(&mut self, bit: i16, on: bool) {
+        self.attributes = if on {
+            self.attributes | bit
+        } else {
+            self.attributes & !bit
+        };
+    }
+
+    pub(super) fn set_codec(&mut self, codec: Codec) {
+        self.attributes = self.attributes & !CODEC_BITS | codec as i16;
+    }
+
+    pub(super) fn set_transactional(&mut self) {
+        self.set_attribute(TRANSACTIONAL_BIT, true);
+    }
+
+    pub(super) fn set_control(&mut self) {
+        self.set_attribute(CONTROL_BIT, true);
+    }
+
+    pub(super) fn set_timestamp_type(&mut self, kind: TimestampType) {
+        self.set_attribute(LOG_APPEND_TIME_BIT, kind == TimestampType::LogAppendTime);
+    }
+}
+
+/// `sequence + increment` as producers count: after `i32::MAX` comes 0. Both must not be negative.
+pub fn add_sequence(sequence: i32, increment: i32) -> i32 {
+    ((sequence as i64 + increment as i64) & i32::MAX as i64) as i32
+}
+
+/// The whole size of the batch that starts at `bytes[0]`, from its length field; the batch itself need not be there.
+/// [`RecordError::Truncated`] when not even the length field is.
+pub fn size_of_batch(bytes: &[u8]) -> Result<usize, RecordError> {
+    if bytes.len() < PREFIX_BYTES {
+        return Err(RecordError::Truncated {
+            size: PREFIX_BYTES,
+            have: bytes.len(),
+        });
+    }
+    let length = field!(bytes, LENGTH, i32);
+    // The least that any format ever had (Kafka's LegacyRecord.RECORD_OVERHEAD_V0): below it not even a magic follows.
+    if length < 14 {
+        return Err(RecordError::Length { length });
+    }
+    Ok(PREFIX_BYTES + length as usize)
+}
+
+/// What a topic demands of a producer's batch.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// `max.message.bytes`: the size of the batch as it arrives.
+    pub batch_bytes_max: usize,
+    /// What its records may inflate to.
+    pub inflated_bytes_max: usize,
+    /// The topic is compacted: every record must have a key.
+    pub keys_required: bool,
+    /// `message.timestamp.type`.
+    pub timestamp_type: TimestampType,
+    /// `message.timestamp.before.max.ms`: how old a record's timestamp may be; `i64::MAX` is no bound.
+    pub timestamp_before_ms_max: i64,
+    /// `message.timestamp.after.max.ms`: how far ahead of our clock it may be.
+    pub timestamp_after_ms_max: i64,
+    /// False for Produce requests before version 7, whose consumers would not know zstd (KIP-110).
+    pub zstd_allowed: bool,
+}
+
+impl Default for Limits {
+    /// Kafka's defaults for a topic, and room for a batch that compressed by a hundred.
+    fn default() -> Limits {
+        Limits {
+            batch_bytes_max: 1024 * 1024 + PREFIX_BYTES,
+            inflated_bytes_max: 128 * 1024 * 1024,
+            keys_required: false,
+            timestamp_type: TimestampType::CreateTime,
+            timestamp_before_ms_max: i64::MAX,
+            timestamp_after_ms_max: 3_600_000,
+            zstd_allowed: true,
+        }
+    }
+}
+
+/// Why a batch is refused. [`RecordError::code`] is what Kafka 4.1 answers, or the nearest that a producer acts on well.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum RecordError {
+    #[error("there is no record batch")]
+    Empty,
+    #[error("the record batch has {have} bytes of {size}")]
+    Truncated { size: usize, have: usize },
+    #[error("the record batch claims a length of {length}")]
+    Length { length: i32 },
+    #[error("message format {magic} is not supported, only format 2 is")]
+    OldFormat { magic: u8 },
+    #[error("unknown record batch magic {magic}")]
+    UnknownMagic { magic: u8 },
+    #[error("only one record batch is allowed, {extra} bytes follow it")]
+    MoreThanOneBatch { extra: usize },
+    #[error("the record batch has {size} bytes, the topic allows {max}")]
+    TooLarge { size: usize, max: usize },
+    #[error("the record batch is corrupt: its CRC is {stored:#010x}, its bytes give {computed:#010x}")]
+    Crc { stored: u32, computed: u32 },
+    #[error("the base offset of a produced record batch must be 0, not {base_offset}")]
+    BaseOffset { base_offset: Offset },
+    #[error("the record batch claims {count} records and a last offset delta of {last_offset_delta}")]
+    Count { count: i32, last_offset_delta: i32 },
+    #[error("clients may not write control records")]
+    Control,
+    #[error("invalid sequence number {base_sequence} in a record batch of producer {producer_id}")]
+    Sequence {
+        base_sequence: i32,
+        producer_id: ProducerId,
+    },
+    #[error("unknown compression type {id}")]
+    UnknownCompression { id: u8 },
+    #[error("zstd needs Produce version 7 or newer")]
+    ZstdNotAllowed,
+    #[error("record {index} is invalid: {what}")]
+    Record { index: i32, what: &'static str },
+    #[error("bytes follow the last of {count} records")]
+    BytesAfterRecords { count: i32 },
+    #[error("record {index} has no key, which a compacted topic needs")]
+    KeyMissing { index: i32 },
+    #[error("timestamp {timestamp} of record {index} is out of range: it should be within [{earliest}, {latest}]")]
+    TimestampOutOfRange {
+        index: i32,
+        timestamp: i64,
+        earliest: i64,
+        latest: i64,
+    },
+    #[error("producers may not set the timestamp type to LogAppendTime")]
+    AppendTimeFromProducer,
+    #[error("the records cannot be decompressed: {codec}: {what}")]
+    Inflate { codec: Codec, what: String },
+    #[error("the records inflate to more than {max} bytes")]
+    InflatedTooLarge { max: usize },
+}
+
+impl RecordError {
+    /// The code for the partition's part of the response.
+    pub fn code(&self) -> ErrorCode {
+        use RecordError::*;
+        match self {
+            // Retriable: a transport or a memory may have flipped a bit, the producer still has the true bytes.
+            Truncated { .. } | Length { .. } | UnknownMagic { .. } | Crc { .. } => ErrorCode::CorruptMessage,
+            // The CRC is right, so it was built wrong: sending it again would not help.
+            Empty
+            | OldFormat { .. }
+            | MoreThanOneBatch { .. }
+            | BaseOffset { .. }
+            | Count { .. }
+            | Control
+            | Sequence { .. }
+            | Record { .. }
+            | BytesAfterRecords { .. }
+            | KeyMissing { .. }
+            | Inflate { .. } => ErrorCode::InvalidRecord,
+            TooLarge { .. } | InflatedTooLarge { .. } => ErrorCode::MessageTooLarge,
+            UnknownCompression { .. } | ZstdNotAllowed => ErrorCode::UnsupportedCompressionType,
+            TimestampOutOfRange { .. } | AppendTimeFromProducer => ErrorCode::InvalidTimestamp,
+        }
+    }
+
+    /// The record within the batch that is to blame, for `record_errors` of the Produce response (KIP-467).
+    pub fn record_index(&self) -> Option<i32> {
+        match self {
+            RecordError::Record { index, .. }
+            | RecordError::KeyMissing { index }
+            | RecordError::TimestampOutOfRange { index, .. } => Some(*index),
+            _ => None,
+        }
+    }
+}
+
+/// A producer's batch that passed the check, not yet at an offset.
+#[derive(Debug)]
+pub struct Batch {
+    header: Header,
+    bytes: BytesMut,
+}
+
+impl Batch {
+    /// Checks `bytes`, which must be exactly one batch, as Kafka's `LogValidator` does for a client: length, magic, size,
+    /// CRC, base offset 0, counts, no control records, sequence; then every record, inflating compressed ones in a bounded
+    /// window: its length, its fields, its place, its key, its timestamp; and nothing after the last one.
+    ///
+    /// What the broker decides about time is written here: the max timestamp where the producer's was wrong, or `now_ms`
+    /// when the topic says `LogAppendTime`.
+    pub fn check(bytes: BytesMut, limits: &Limits, now_ms: i64) -> Result<Batch, RecordError> {
+        if bytes.is_empty() {
+            return Err(RecordError::Empty);
+        }
+        let mut header = Header::decode(&bytes)?;
+        check_header(&bytes, &header, limits)?;
+        let rules = Rules {
+            count: header.record_count,
+            base_timestamp: header.base_timestamp,
+            keys_required: limits.keys_required,
+            timestamps: (limits.timestamp_type == TimestampType::CreateTime).then(|| {
+                let earliest = now_ms.saturating_sub(limits.timestamp_before_ms_max);
+                let latest = now_ms.saturating_add(limits.timestamp_after_ms_max);
+                (earliest, latest)
+            }),
+        };
+        let records = &bytes[HEADER_BYTES..];
+        let newest = match header.codec()? {
+            Codec::None => walk::walk(records, &rules)?,
+            Codec::Zstd if !limits.zstd_allowed => return Err(RecordError::ZstdNotAllowed),
+            codec => walk::walk_compressed(codec, records, limits.inflated_bytes_max, &rules)?,
+        };
+        let max_timestamp = match limits.timestamp_type {
+            TimestampType::CreateTime => newest,
+            TimestampType::LogAppendTime => now_ms,
+        };
+        let stale = header.max_timestamp != max_timestamp || header.timestamp_type() != limits.timestamp_type;
+        header.max_timestamp = max_timestamp;
+        header.set_timestamp_type(limits.timestamp_type);
+        let mut batch = Batch { header, bytes };
+        if stale {
+            batch.bytes[MAX_TIMESTAMP].copy_from_slice(&batch.header.max_timestamp.to_be_bytes());
+            batch.bytes[ATTRIBUTES].copy_from_slice(&batch.header.attributes.to_be_bytes());
+            seal(&mut batch.header, &mut batch.bytes);
+        }
+        Ok(batch)
+    }
+
+    /// The same records under another codec, for a topic whose `compression.type` names one. The result may be larger than
+    /// `limits` allow, which is an error.
+    pub fn recompress(self, to: Compression, limits: &Limits) -> Result<Batch, RecordError> {
+        let codec = self.header.codec()?;
+        let records = compress::inflate(
+            codec,
+            self.bytes.freeze().slice(HEADER_BYTES..),
+            limits.inflated_bytes_max,
+        )?;
+        let mut header = self.header;
+        header.set_codec(to.codec);
+        let mut bytes = BytesMut::zeroed(HEADER_BYTES);
+        compress::deflate(to, &records, &mut bytes);
+        header.size_bytes = bytes.len();
+        if header.size_bytes > limits.batch_bytes_max {
+            return Err(RecordError::TooLarge {
+                size: header.size_bytes,
+                max: limits.batch_bytes_max,
+            });
+        }
+        header.encode(bytes.first_chunk_mut().expect("the header was reserved"));
+        seal(&mut header, &mut bytes);
+        Ok(Batch { header, bytes })
+    }
+
+    /// Gives the batch its place in the log. Neither field is under the CRC.
+    pub fn stamp(mut self, base_offset: Offset, leader_epoch: LeaderEpoch) -> StampedBatch {
+        self.header.base_offset = base_offset;
+        self.header.leader_epoch = leader_epoch;
+        self.bytes[BASE_OFFSET].copy_from_slice(&base_offset.to_be_bytes());
+        self.bytes[LEADER_EPOCH].copy_from_slice(&leader_epoch.to_be_bytes());
+        StampedBatch {
+            header: self.header,
+            bytes: self.bytes.freeze(),
+        }
+    }
+
+    /// For the broker's own batches (coordinators, metadata), which need no check.
+    pub(super) fn built(header: Header, bytes: BytesMut) -> Batch {
+        Batch { header, bytes }
+    }
+
+    /// The bytes as they are now.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Deref for Batch {
+    type Target = Header;
+
+    fn deref(&self) -> &Header {
+        &self.header
+    }
+}
+
+/// A batch with its offsets and its leader epoch: what a log holds.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct StampedBatch {
+    header: Header,
+    bytes: Bytes,
+}
+
+impl StampedBatch {
+    /// Checks `bytes` as a journal's frame, a segment or a leader gives them: exactly one batch, with its CRC. The records
+    /// were walked when they were produced.
+    pub fn check(bytes: Bytes) -> Result<StampedBatch, RecordError> {
+        let header = Header::decode(&bytes)?;
+        check_whole(&bytes, &header)?;
+        check_crc(&bytes, &header)?;
+        Ok(StampedBatch { header, bytes })
+    }
+
+    /// For bytes that a [`Scan`](super::Scan) has checked.
+    pub(super) fn scanned(header: Header, bytes: Bytes) -> StampedBatch {
+        StampedBatch { header, bytes }
+    }
+
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    pub fn into_bytes(self) -> Bytes {
+        self.bytes
+    }
+}
+
+impl Deref for StampedBatch {
+    type Target = Header;
+
+    fn deref(&self) -> &Header {
+        &self.header
+    }
+}
+
+fn check_whole(bytes: &[u8], header: &Header) -> Result<(), RecordError> {
+    match bytes.len() {
+        have if have < header.size_bytes => Err(RecordError::Truncated {
+            size: header.size_bytes,
+            have,
+        }),
+        have if have > header.size_bytes => Err(RecordError::MoreThanOneBatch {
+            extra: have - header.size_bytes,
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// `bytes` must be the whole batch.
+pub(super) fn check_crc(bytes: &[u8], header: &Header) -> Result<(), RecordError> {
+    let computed = crc32c(&bytes[OUTSIDE_CRC_BYTES..header.size_bytes]);
+    match header.crc == computed {
+        true => Ok(()),
+        false => Err(RecordError::Crc {
+            stored: header.crc,
+            computed,
+        }),
+    }
+}
+
+/// In Kafka's order, so that a batch with two faults gets Kafka's answer.
+fn check_header(bytes: &[u8], header: &Header, limits: &Limits) -> Result<(), RecordError> {
+    check_whole(bytes, header)?;
+    if header.base_offset != 0 {
+        return Err(RecordError::BaseOffset {
+            base_offset: header.base_offset,
+        });
+    }
+    if header.size_bytes > limits.batch_bytes_max {
+        return Err(RecordError::TooLarge {
+            size: header.size_bytes,
+            max: limits.batch_bytes_max,
+        });
+    }
+    check_crc(bytes, header)?;
+    if header.record_count <= 0 || header.last_offset_delta != header.record_count - 1 {
+        return Err(RecordError::Count {
+            count: header.record_count,
+            last_offset_delta: header.last_offset_delta,
+        });
+    }
+    if header.is_control() {
+        return Err(RecordError::Control);
+    }
+    if header.has_producer_id() && header.base_sequence < 0 {
+        let (base_sequence, producer_id) = (header.base_sequence, header.producer_id);
+        return Err(RecordError::Sequence {
+            base_sequence,
+            producer_id,
+        });
+    }
+    if header.timestamp_type() == TimestampType::LogAppendTime {
+        return Err(RecordError::AppendTimeFromProducer);
+    }
+    Ok(())
+}
+
+/// Computes the CRC anew and writes it.
+pub(super) fn seal(header: &mut Header, bytes: &mut [u8]) {
+    header.crc = crc32c(&bytes[OUTSIDE_CRC_BYTES..]);
+    bytes[CRC].copy_from_slice(&header.crc.to_be_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::build::BatchBuilder;
+    use super::*;
+
+    const NOW: i64 = 1_700_000_000_000;
+
+    fn three() -> BatchBuilder {
+        BatchBuilder::new()
+            .record(NOW, Some(b"k"), Some(b"value"))
+            .record(NOW + 7, None, Some(b"second"))
+            .record_with_headers(NOW + 3, Some(b""), None, &[("h", Some(b"1")), ("n", None)])
+    }
+
+    fn check(bytes: BytesMut) -> Result<Batch, RecordError> {
+        Batch::check(bytes, &Limits::default(), NOW)
+    }
+
+    /// Changes the header or the records and makes the CRC right again.
+    fn changed(mut bytes: BytesMut, change: impl FnOnce(&mut [u8])) -> BytesMut {
+        change(&mut bytes);
+        let crc = crc32c(&bytes[OUTSIDE_CRC_BYTES..]);
+        bytes[CRC].copy_from_slice(&crc.to_be_bytes());
+        bytes
+    }
+
+    fn refused(bytes: BytesMut, limits: &Limits) -> (RecordError, ErrorCode) {
+        let error = Batch::check(bytes, limits, NOW).expect_err("it must be refused");
+        let code = error.code();
+        (error, code)
+    }
+
+    #[test]
+    fn checked_then_stamped() {
+        for codec in Codec::ALL {
+            let bytes = three().producer(9, 1, i32::MAX - 1).compression(codec).build();
+            let sent = bytes.clone();
+            let batch = check(bytes).unwrap();
+            assert_eq!(batch.bytes(), &sent[..], "a batch that is right is not changed");
+            let stamped = batch.stamp(1000, 5);
+            assert_eq!(
+                (stamped.base_offset, stamped.last_offset(), stamped.next_offset()),
+                (1000, 1002, 1003)
+            );
+            assert_eq!(
+                (stamped.leader_epoch, stamped.record_count, stamped.codec().unwrap()),
+                (5, 3, codec)
+            );
+            assert_eq!((stamped.base_timestamp, stamped.max_timestamp), (NOW, NOW + 7));
+            assert_eq!(
+                (stamped.producer_id, stamped.producer_epoch, stamped.last_sequence()),
+                (9, 1, 0)
+            );
+            assert_eq!(StampedBatch::check(stamped.bytes().clone()), Ok(stamped));
+        }
+    }
+
+    #[test]
+    fn anything_cut_off_or_flipped_is_corrupt() {
+        let bytes = three().build();
+        for cut in 1..bytes.len() {
+            let (_, code) = refused(bytes[..cut].into(), &Limits::default());
+            assert_eq!(code, ErrorCode::CorruptMessage, "cut at {cut}");
+        }
+        for at in OUTSIDE_CRC_BYTES..bytes.len() {
+            let mut flipped = bytes.clone();
+            flipped[at] ^= 0x10;
+            assert!(
+                matches!(refused(flipped, &Limits::default()).0, RecordError::Crc { .. }),
+                "flipped at {at}"
+            );
+        }
+        assert_eq!(refused(BytesMut::new(), &Limits::default()).1, ErrorCode::InvalidRecord);
+    }
+
+    #[test]
+    fn what_a_client_may_not_claim() {
+        let limits = Limits::default();
+        let bytes = three().producer(1, 0, 0).build();
+        let mut two = bytes.clone();
+        two.extend_from_slice(&bytes);
+        assert_eq!(
+            refused(two, &limits).0,
+            RecordError::MoreThanOneBatch { extra: bytes.len() }
+        );
+        let mut old = bytes.clone();
+        old[MAGIC_AT] = 1;
+        assert_eq!(
+            refused(old, &limits),
+            (RecordError::OldFormat { magic: 1 }, ErrorCode::InvalidRecord)
+        );
+        let mut new = bytes.clone();
+        new[MAGIC_AT] = 3;
+        assert_eq!(refused(new, &limits).1, ErrorCode::CorruptMessage);
+        let mut placed = bytes.clone();
+        placed[7] = 1;
+        assert_eq!(refused(placed, &limits).0, RecordError::BaseOffset { base_offset: 1 });
+        for (count, last_offset_delta) in [(2, 2), (4, 2), (0, -1), (-1, -2), (3, 3), (3, i32::MAX)] {
+            let lied = changed(bytes.clone(), |bytes| {
+                bytes[RECORD_COUNT].copy_from_slice(&i32::to_be_bytes(count));
+                bytes[LAST_OFFSET_DELTA].copy_from_slice(&i32::to_be_bytes(last_offset_delta));
+            });
+            assert_eq!(
+                refused(lied, &limits).0,
+                RecordError::Count {
+                    count,
+                    last_offset_delta
+                }
+            );
+        }
+        for (count, code) in [(2, ErrorCode::InvalidRecord), (4, ErrorCode::InvalidRecord)] {
+            let lied = changed(bytes.clone(), |bytes| {
+                bytes[RECORD_COUNT].copy_from_slice(&i32::to_be_bytes(count));
+                bytes[LAST_OFFSET_DELTA].copy_from_slice(&i32::to_be_bytes(count - 1));
+            });
+            assert_eq!(refused(lied, &limits).1, code);
+        }
+        assert_eq!(refused(three().control().build(), &limits).0, RecordError::Control);
+        let (base_sequence, producer_id) = (-1, 1);
+        let error = refused(three().producer(1, 0, -1).build(), &limits).0;
+        assert_eq!(
+            error,
+            RecordError::Sequence {
+                base_sequence,
+                producer_id
+            }
+        );
+        assert_eq!(
+            refused(three().log_append_time().build(), &limits).0,
+            RecordError::AppendTimeFromProducer
+        );
+        let unknown = changed(bytes.clone(), |bytes| bytes[22] |= 5);
+        assert_eq!(refused(unknown, &limits).1, ErrorCode::UnsupportedCompressionType);
+        let zstd = three().compression(Codec::Zstd).build();
+        let before_version_7 = Limits {
+            zstd_allowed: false,
+            ..Limits::default()
+        };
+        assert_eq!(refused(zstd, &before_version_7).0, RecordError::ZstdNotAllowed);
+    }
+
+    #[test]
+    fn what_a_topic_demands() {
+        for codec in Codec::ALL {
+            let bytes = three().compression(codec).build();
+            let compacted = Limits {
+                keys_required: true,
+                ..Limits::default()
+            };
+            assert_eq!(
+                refused(bytes.clone(), &compacted).0,
+                RecordError::KeyMissing { index: 1 }
+            );
+            let small = Limits {
+                batch_bytes_max: bytes.len() - 1,
+                ..Limits::default()
+            };
+            assert_eq!(refused(bytes.clone(), &small).1, ErrorCode::MessageTooLarge);
+            let exact = Limits {
+                batch_bytes_max: bytes.len(),
+                ..Limits::default()
+            };
+            assert!(Batch::check(bytes.clone(), &exact, NOW).is_ok());
+            let (earliest, latest) = (NOW - 1000, NOW + 6);
+            let bounds = Limits {
+                timestamp_before_ms_max: 1000,
+                timestamp_after_ms_max: 6,
+                ..Limits::default()
+            };
+            let error = RecordError::TimestampOutOfRange {
+                index: 1,
+                timestamp: NOW + 7,
+                earliest,
+                latest,
+            };
+            assert_eq!(refused(bytes.clone(), &bounds), (error, ErrorCode::InvalidTimestamp));
+            let none = BatchBuilder::new()
+                .compression(codec)
+                .record(NO_TIMESTAMP, None, None)
+                .build();
+            assert_eq!(Batch::check(none, &bounds, NOW).unwrap().max_timestamp, NO_TIMESTAMP);
+        }
+    }
+
+    #[test]
+    fn the_broker_has_the_last_word_on_time() {
+        let wrong = changed(three().build(), |bytes| bytes[MAX_TIMESTAMP].fill(0x11));
+        let right = check(wrong).unwrap().stamp(0, 0);
+        assert_eq!(right.max_timestamp, NOW + 7);
+        assert_eq!(StampedBatch::check(right.bytes().clone()), Ok(right));
+        let limits = Limits {
+            timestamp_type: TimestampType::LogAppendTime,
+            ..Limits::default()
+        };
+        let ours = Batch::check(three().build(), &limits, NOW + 99).unwrap().stamp(0, 0);
+        assert_eq!(
+            (ours.max_timestamp, ours.timestamp_type()),
+            (NOW + 99, TimestampType::LogAppendTime)
+        );
+        assert_eq!(StampedBatch::check(ours.bytes().clone()), Ok(ours));
+    }
+
+    #[test]
+    fn recompressed_records_are_the_same() {
+        let limits = Limits::default();
+        for from in Codec::ALL {
+            for to in Codec::ALL {
+                let sent = three().compression(from).build();
+                let batch = check(sent).unwrap().recompress(to.into(), &limits).unwrap().stamp(0, 0);
+                assert_eq!(batch.codec(), Ok(to));
+                assert_eq!(StampedBatch::check(batch.bytes().clone()), Ok(batch.clone()));
+                let records: Result<Vec<_>, _> = super::super::Records::of(&batch, 1 << 20).unwrap().collect();
+                let plain = three().build_stamped(0, 0);
+                let expected: Result<Vec<_>, _> = super::super::Records::of(&plain, 1 << 20).unwrap().collect();
+                assert_eq!(records, expected);
+            }
+        }
+        let batch = check(three().build()).unwrap();
+        let tight = Limits {
+            batch_bytes_max: 10,
+            ..limits
+        };
+        assert_eq!(
+            batch.recompress(Codec::Lz4.into(), &tight).unwrap_err().code(),
+            ErrorCode::MessageTooLarge
+        );
+    }
+
+    #[test]
+    fn a_bomb_is_refused() {
+        let zeros = vec![0; 8 << 20];
+        let limits = Limits {
+            inflated_bytes_max: 1 << 20,
+            ..Limits::default()
+        };
+        for codec in &Codec::ALL[1..] {
+            let bytes = BatchBuilder::new()
+                .compression(*codec)
+                .record(NOW, None, Some(&zeros))
+                .build();
+            let (_, code) = refused(bytes, &limits);
+            assert!(
+                matches!(code, ErrorCode::MessageTooLarge | ErrorCode::InvalidRecord),
+                "{codec}: {code}"
+            );
+            let small = b"small".repeat(300_000);
+            let bytes = BatchBuilder::new()
+                .compression(*codec)
+                .record(NOW, None, Some(&small[..900_000]))
+                .record(NOW, None, Some(&small[..900_000]))
+                .build();
+            assert_eq!(
+                refused(bytes, &limits).0,
+                RecordError::InflatedTooLarge { max: 1 << 20 },
+                "{codec}"
+            );
+        }
+    }
+
+    #[test]
+    fn sequences_wrap_to_zero() {
+        assert_eq!(add_sequence(i32::MAX, 1), 0);
+        assert_eq!(add_sequence(i32::MAX - 1, 1), i32::MAX);
+        assert_eq!(add_sequence(5, 0), 5);
+    }
+}

@@ -1,0 +1,145 @@
+//! Walks batches that lie one after another: in a segment's bytes, in a frame from a leader, in what a read gave.
+
+use bytes::Bytes;
+
+use super::batch::{HEADER_BYTES, Header, PREFIX_BYTES, RecordError, StampedBatch, check_crc, size_of_batch};
+
+/// How closely a [`Scan`] looks at each batch.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Depth {
+    /// Lengths and magic: for bytes that were checked before they were written.
+    Headers,
+    /// The CRC as well: for bytes from a file after a crash, or from a peer.
+    Crc,
+}
+
+/// Why a scan ended.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Stop {
+    /// At the end of the bytes, with the last batch complete.
+    End,
+    /// From `position` on there are only zeros: space that was reserved or padded and never filled.
+    Zeros { position: usize },
+    /// The batch at `position` is longer than what is left. `size` is its whole length, or what is needed to learn it.
+    Torn { position: usize, size: usize },
+    /// What lies at `position` is not a batch, or not any more.
+    Corrupt { position: usize, why: RecordError },
+}
+
+/// A complete batch at its place.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'a> {
+    pub header: Header,
+    /// Where it starts within the scanned bytes.
+    pub position: usize,
+    pub bytes: &'a [u8],
+}
+
+impl View<'_> {
+    /// The batch as a value of its own: a slice of `scanned`, the bytes that the scan was given.
+    pub fn slice_of(&self, scanned: &Bytes) -> StampedBatch {
+        StampedBatch::scanned(
+            self.header,
+            scanned.slice(self.position..self.position + self.header.size_bytes),
+        )
+    }
+}
+
+/// Iterates over the complete batches at the front of some bytes; [`Scan::stop`] then says why there are no more.
+#[derive(Debug)]
+pub struct Scan<'a> {
+    bytes: &'a [u8],
+    position: usize,
+    depth: Depth,
+    stop: Option<Stop>,
+}
+
+impl<'a> Scan<'a> {
+    pub fn new(bytes: &'a [u8], depth: Depth) -> Scan<'a> {
+        Scan {
+            bytes,
+            position: 0,
+            depth,
+            stop: None,
+        }
+    }
+
+    /// Behind the last complete batch.
+    pub fn position(&self) -> usize {
+        self.position
+    }
+
+    /// `None` while there may be more.
+    pub fn stop(&self) -> Option<&Stop> {
+        self.stop.as_ref()
+    }
+
+    fn step(&mut self) -> Result<View<'a>, Stop> {
+        let position = self.position;
+        let rest = &self.bytes[position..];
+        if rest.is_empty() {
+            return Err(Stop::End);
+        }
+        let prefix = &rest[..rest.len().min(PREFIX_BYTES)];
+        if prefix.iter().all(|&byte| byte == 0) && rest.iter().all(|&byte| byte == 0) {
+            return Err(Stop::Zeros { position });
+        }
+        let size = match size_of_batch(rest) {
+            Ok(size) => size,
+            Err(RecordError::Truncated { size, .. }) => return Err(Stop::Torn { position, size }),
+            Err(why) => return Err(Stop::Corrupt { position, why }),
+        };
+        let header = match Header::decode(rest) {
+            Ok(header) => header,
+            Err(RecordError::Truncated { .. }) => {
+                return Err(Stop::Torn {
+                    position,
+                    size: size.max(HEADER_BYTES),
+                });
+            }
+            Err(why) => return Err(Stop::Corrupt { position, why }),
+        };
+        let Some(bytes) = rest.get(..size) else {
+            return Err(Stop::Torn { position, size });
+        };
+        if self.depth == Depth::Crc {
+            check_crc(bytes, &header).map_err(|why| Stop::Corrupt { position, why })?;
+        }
+        // Offsets that run backwards would make every search in the log wrong.
+        if header.base_offset < 0 || header.last_offset_delta < 0 {
+            let (count, last_offset_delta) = (header.record_count, header.last_offset_delta);
+            return Err(Stop::Corrupt {
+                position,
+                why: RecordError::Count {
+                    count,
+                    last_offset_delta,
+                },
+            });
+        }
+        Ok(View {
+            header,
+            position,
+            bytes,
+        })
+    }
+}
+
+impl<'a> Iterator for Scan<'a> {
+    type Item = View<'a>;
+
+    fn next(&mut self) -> Option<View<'a>> {
+        if self.stop.is_some() {
+            return None;
+        }
+        match self.step() {
+            Ok(view) => {
+                self.position += view.bytes.len();
+                Some(view)
+            }
+            Err(stop) => {
+                self.stop = Some(stop);
+                None
+            }
+        }
+    }
+}
