@@ -8,10 +8,12 @@
 pub mod api;
 pub mod codec;
 pub mod connect;
+pub mod control_records;
 pub mod declare;
 pub mod frame;
 pub mod header;
 pub mod metadata;
+pub mod metadata_records;
 
 pub use api::ApiKey;
 pub use codec::{Reader, WireError, Writer};
