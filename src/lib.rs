@@ -4,6 +4,7 @@
 //! and `cli` only; everything else is synchronous and is told the time.
 
 pub mod error;
+pub mod journal;
 pub mod record;
 pub mod shard;
 pub mod sim;

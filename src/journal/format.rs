@@ -1,0 +1,297 @@
+//! What lies in a ring file around the frames: two superblocks, then commits.
+//!
+//! ```text
+//! ring file                                   position in the file
+//!   superblock A                              0
+//!   superblock B                              4096
+//!   ring                                      8192 .. 8192 + ring bytes
+//!
+//! superblock, little-endian, one block
+//!   0  8B   "TIDERING"
+//!   8  u32  version (1)
+//!  12  u32  checksum       CRC-32 of bytes 16..4096, in every version
+//!  16  u64  nonce          random, taken when the ring is created; seeds every checksum in the ring
+//!  24  u64  generation     the valid copy with the higher one counts
+//!  32  u64  ring bytes
+//!  40  u64  incarnation    counts starts
+//!  48  u64  its start      ring position of its first commit: from here on no earlier incarnation counts
+//!  56  u64  anchor: ring position of a commit's header, or of the place where the next one will be
+//!  64  u64  anchor: that commit's sequence
+//!  72  u32  anchor: checksum of the header before it
+//!  76  u16  shard
+//!  78  u16  shards
+//!  80  u64  durable        sequence of the newest commit known to be on the device when this was written
+//!  88  u32  flags          1: stopped cleanly, nothing lies at or behind the anchor
+//!  92       zeros
+//!
+//! commit, little-endian, starts at a block
+//!   0  4B   "TIDC"
+//!   4  u32  checksum       CRC-32 (seeded with the nonce) of bytes 8..80
+//!   8  u16  version (1)
+//!  10  u16  0
+//!  12  u32  frames
+//!  16  u64  incarnation
+//!  24  u64  sequence
+//!  32  u64  ring position  of this header
+//!  40  u64  length         bytes up to the end of the last frame, this header included
+//!  48  u64  replay from    ring position of the commit with the oldest frame that is not yet in its segment
+//!  56  u64  durable        sequence of the newest commit that was on the device when this one was begun
+//!  64  u32  previous       checksum of the header before this one
+//!  68  u32  digest         CRC-32 of the checksums of its frames, in order
+//!  72  u64  0
+//!  80       frames, then zeros up to a whole block
+//! ```
+//!
+//! A *ring position* counts the bytes since the ring was created and never wraps; its place in the file is
+//! `8192 + ring position % ring bytes`. So a header of an earlier lap differs from an expected one in its position already.
+
+use std::fmt;
+
+use bytes::{Bytes, BytesMut};
+
+use super::frame::seeded;
+use crate::types::Position;
+
+pub const BLOCK: u64 = 4096;
+
+/// Bytes of the file before the ring.
+pub const RING_START: Position = 2 * BLOCK;
+
+pub const COMMIT_HEADER_BYTES: usize = 80;
+
+pub const VERSION: u32 = 1;
+
+const RING_MAGIC: &[u8; 8] = b"TIDERING";
+const COMMIT_MAGIC: &[u8; 4] = b"TIDC";
+const CLEAN: u32 = 1;
+
+/// Bytes since the ring was created; see the module.
+pub type RingPosition = u64;
+
+/// A place between two commits, and what the header there must say to continue the chain.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Boundary {
+    pub position: RingPosition,
+    /// Of the commit that begins here.
+    pub sequence: u64,
+    /// Of the header before it.
+    pub previous: u32,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Superblock {
+    pub nonce: u64,
+    pub generation: u64,
+    pub ring_bytes: u64,
+    pub incarnation: u64,
+    pub incarnation_start: RingPosition,
+    pub anchor: Boundary,
+    pub shard: u16,
+    pub shards: u16,
+    pub durable: u64,
+    pub clean: bool,
+}
+
+/// What a block that should be a superblock is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SuperblockRead {
+    Valid(Superblock),
+    /// Never written.
+    Zeros,
+    /// Intact, but written by a later version of the format.
+    Newer {
+        version: u32,
+    },
+    Damaged,
+}
+
+impl Superblock {
+    pub fn encode(&self) -> Bytes {
+        let mut block = BytesMut::zeroed(BLOCK as usize);
+        let mut put = |at: usize, bytes: &[u8]| block[at..at + bytes.len()].copy_from_slice(bytes);
+        put(0, RING_MAGIC);
+        put(8, &VERSION.to_le_bytes());
+        put(16, &self.nonce.to_le_bytes());
+        put(24, &self.generation.to_le_bytes());
+        put(32, &self.ring_bytes.to_le_bytes());
+        put(40, &self.incarnation.to_le_bytes());
+        put(48, &self.incarnation_start.to_le_bytes());
+        put(56, &self.anchor.position.to_le_bytes());
+        put(64, &self.anchor.sequence.to_le_bytes());
+        put(72, &self.anchor.previous.to_le_bytes());
+        put(76, &self.shard.to_le_bytes());
+        put(78, &self.shards.to_le_bytes());
+        put(80, &self.durable.to_le_bytes());
+        put(88, &if self.clean { CLEAN } else { 0 }.to_le_bytes());
+        let checksum = crc32fast::hash(&block[16..]);
+        block[12..16].copy_from_slice(&checksum.to_le_bytes());
+        block.freeze()
+    }
+
+    pub fn decode(block: &[u8]) -> SuperblockRead {
+        if block.iter().all(|&b| b == 0) {
+            return SuperblockRead::Zeros;
+        }
+        if block.len() != BLOCK as usize || &block[..8] != RING_MAGIC {
+            return SuperblockRead::Damaged;
+        }
+        let at = Fields(block);
+        if crc32fast::hash(&block[16..]) != at.u32(12) {
+            return SuperblockRead::Damaged;
+        }
+        if at.u32(8) != VERSION {
+            return SuperblockRead::Newer { version: at.u32(8) };
+        }
+        let superblock = Superblock {
+            nonce: at.u64(16),
+            generation: at.u64(24),
+            ring_bytes: at.u64(32),
+            incarnation: at.u64(40),
+            incarnation_start: at.u64(48),
+            anchor: Boundary {
+                position: at.u64(56),
+                sequence: at.u64(64),
+                previous: at.u32(72),
+            },
+            shard: at.u16(76),
+            shards: at.u16(78),
+            durable: at.u64(80),
+            clean: at.u32(88) & CLEAN != 0,
+        };
+        let whole = |bytes: u64| bytes.is_multiple_of(BLOCK);
+        let sane = superblock.ring_bytes > 0
+            && superblock.ring_bytes < 1 << 48
+            && whole(superblock.ring_bytes)
+            && superblock.anchor.position < 1 << 62
+            && whole(superblock.anchor.position);
+        if sane {
+            SuperblockRead::Valid(superblock)
+        } else {
+            SuperblockRead::Damaged
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CommitHeader {
+    pub frames: u32,
+    pub incarnation: u64,
+    pub sequence: u64,
+    pub position: RingPosition,
+    pub length: u64,
+    pub replay_from: RingPosition,
+    pub durable: u64,
+    pub previous: u32,
+    pub digest: u32,
+}
+
+impl CommitHeader {
+    /// The bytes and their checksum.
+    pub fn encode(&self, nonce: u64) -> ([u8; COMMIT_HEADER_BYTES], u32) {
+        let mut header = [0u8; COMMIT_HEADER_BYTES];
+        let mut put = |at: usize, bytes: &[u8]| header[at..at + bytes.len()].copy_from_slice(bytes);
+        put(0, COMMIT_MAGIC);
+        put(8, &(VERSION as u16).to_le_bytes());
+        put(12, &self.frames.to_le_bytes());
+        put(16, &self.incarnation.to_le_bytes());
+        put(24, &self.sequence.to_le_bytes());
+        put(32, &self.position.to_le_bytes());
+        put(40, &self.length.to_le_bytes());
+        put(48, &self.replay_from.to_le_bytes());
+        put(56, &self.durable.to_le_bytes());
+        put(64, &self.previous.to_le_bytes());
+        put(68, &self.digest.to_le_bytes());
+        let checksum = header_checksum(&header, nonce);
+        header[4..8].copy_from_slice(&checksum.to_le_bytes());
+        (header, checksum)
+    }
+
+    /// The intact header at the start of `block` and its checksum.
+    pub fn decode(block: &[u8], nonce: u64) -> Option<(CommitHeader, u32)> {
+        let header = block.get(..COMMIT_HEADER_BYTES)?;
+        let at = Fields(header);
+        if &header[..4] != COMMIT_MAGIC
+            || u32::from(at.u16(8)) != VERSION
+            || header_checksum(header, nonce) != at.u32(4)
+            || at.u64(40) < COMMIT_HEADER_BYTES as u64
+        {
+            return None;
+        }
+        let commit = CommitHeader {
+            frames: at.u32(12),
+            incarnation: at.u64(16),
+            sequence: at.u64(24),
+            position: at.u64(32),
+            length: at.u64(40),
+            replay_from: at.u64(48),
+            durable: at.u64(56),
+            previous: at.u32(64),
+            digest: at.u32(68),
+        };
+        Some((commit, at.u32(4)))
+    }
+
+    /// Bytes in the ring, padding included.
+    pub fn ring_bytes(&self) -> u64 {
+        self.length.next_multiple_of(BLOCK)
+    }
+}
+
+fn header_checksum(header: &[u8], nonce: u64) -> u32 {
+    let mut crc = seeded(nonce);
+    crc.update(&header[8..]);
+    crc.finalize()
+}
+
+struct Fields<'a>(&'a [u8]);
+
+impl Fields<'_> {
+    fn u16(&self, at: usize) -> u16 {
+        u16::from_le_bytes(self.0[at..at + 2].try_into().expect("2 bytes"))
+    }
+
+    fn u32(&self, at: usize) -> u32 {
+        u32::from_le_bytes(self.0[at..at + 4].try_into().expect("4 bytes"))
+    }
+
+    fn u64(&self, at: usize) -> u64 {
+        u64::from_le_bytes(self.0[at..at + 8].try_into().expect("8 bytes"))
+    }
+}
+
+impl fmt::Display for Superblock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "superblock {} shard {}/{} ring {} bytes, incarnation {} from {}, anchor {} commit {} after {:08x}, durable {}{}",
+            self.generation,
+            self.shard,
+            self.shards,
+            self.ring_bytes,
+            self.incarnation,
+            self.incarnation_start,
+            self.anchor.position,
+            self.anchor.sequence,
+            self.anchor.previous,
+            self.durable,
+            if self.clean { ", clean" } else { "" }
+        )
+    }
+}
+
+impl fmt::Display for CommitHeader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "commit {} at {} incarnation {} frames {} length {} replay from {} durable {} after {:08x}",
+            self.sequence,
+            self.position,
+            self.incarnation,
+            self.frames,
+            self.length,
+            self.replay_from,
+            self.durable,
+            self.previous
+        )
+    }
+}
