@@ -1,6 +1,7 @@
 //! Identifiers and numbers that every part of the broker shares. Imports nothing of ours.
 
 use std::fmt;
+use std::sync::Arc;
 
 /// A Kafka offset: the number of a record in its partition's log.
 pub type Offset = i64;
@@ -110,6 +111,41 @@ pub struct OpId(pub u64);
 /// An open file of one shard; never reused within a process, so that a path that is used again never meets an old descriptor.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct FileId(pub u64);
+
+/// Gives out a shard's file ids, each once.
+#[derive(Debug, Default)]
+pub struct FileIds(u64);
+
+impl FileIds {
+    pub fn next(&mut self) -> FileId {
+        self.0 += 1;
+        FileId(self.0)
+    }
+}
+
+/// A file, by an id that is never reused and the path (relative to the data folder) by which it is opened when its
+/// descriptor is not in the runtime's cache.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct File {
+    pub id: FileId,
+    pub path: Arc<str>,
+}
+
+/// One name in a folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    pub name: String,
+    pub is_dir: bool,
+    /// 0 for a folder.
+    pub size_bytes: u64,
+}
+
+/// Everything on disk that is written in place has this unit: positions and lengths of reads of segments and of every
+/// write are multiples of it (a write is padded with zeros at its end by whoever performs it).
+pub const BLOCK_BYTES: u64 = 4096;
+
+/// The largest single disk operation (larger direct operations have hung processes; 256 KiB is the fastest).
+pub const OPERATION_BYTES_MAX: usize = 512 * 1024;
 
 /// Random numbers for ids and jitter, from a seed that the runtime takes from the system and the simulator from its own
 /// (SplitMix64: Steele, Lea, Flood 2014). Not for secrets.

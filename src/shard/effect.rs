@@ -4,20 +4,12 @@
 //! replies of one connection and messages between one pair of shards keep their order. What must follow a disk operation
 //! waits for its [`Event::Disk`].
 
-use std::sync::Arc;
-
 use bytes::{Bytes, BytesMut};
 
-use crate::types::{ConnId, FileId, OpId, Position, ShardId};
+pub use crate::types::{BLOCK_BYTES, Entry, File, OPERATION_BYTES_MAX};
+use crate::types::{ConnId, OpId, Position, ShardId};
 
 use super::message::Message;
-
-/// Everything on disk that is written in place has this unit: positions and lengths of `Read` on segments and of every
-/// `Write` are multiples of it (`Write` is padded with zeros at its end by whoever performs it).
-pub const BLOCK_BYTES: u64 = 4096;
-
-/// The largest single disk operation (larger direct operations have hung processes; 256 KiB is the fastest).
-pub const OPERATION_BYTES_MAX: usize = 512 * 1024;
 
 #[derive(Debug)]
 pub enum Event {
@@ -91,14 +83,6 @@ pub enum Effect {
     Fatal {
         message: String,
     },
-}
-
-/// A file, by an id that is never reused and the path (relative to the data folder) by which it is opened when its
-/// descriptor is not in the runtime's cache.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct File {
-    pub id: FileId,
-    pub path: Arc<str>,
 }
 
 /// Paths are relative to the data folder and use `/`. None of these waits for another: the core orders them by events.
@@ -194,14 +178,6 @@ pub enum DiskReply {
     Space {
         free_bytes: u64,
     },
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
-    pub name: String,
-    pub is_dir: bool,
-    /// 0 for a folder.
-    pub size_bytes: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
