@@ -1,0 +1,329 @@
+//! From key-value pairs to the typed structs.
+
+use std::collections::BTreeMap;
+use std::ops::Deref;
+
+use super::setting::list_items;
+use super::setting::{ConfigError, Origin, Pair, Scope, Setting, nearest_key, setting};
+use super::table::{BrokerSettings, TopicConfig};
+
+/// Values by key, checked or not: a topic's own, or a broker's of one source.
+pub type Overrides = BTreeMap<String, String>;
+
+/// The values that were set, by where they were set. Values were checked when they came in.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct Sources {
+    /// AlterConfigs on this broker.
+    pub dynamic_broker: Overrides,
+    /// AlterConfigs on all brokers (resource name "").
+    pub dynamic_default: Overrides,
+    /// The configuration file and the command line.
+    pub static_broker: Overrides,
+}
+
+impl Sources {
+    /// The text of a broker's setting, from the strongest source that has it; None when only the default is left.
+    pub(super) fn get(&self, key: &str) -> Option<&str> {
+        [&self.dynamic_broker, &self.dynamic_default, &self.static_broker]
+            .into_iter()
+            .find_map(|source| source.get(key))
+            .map(|text| text.trim())
+    }
+}
+
+/// The whole configuration of this broker: its own settings (by [`Deref`]), the defaults of topics, and what was set where.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BrokerConfig {
+    settings: BrokerSettings,
+    /// What a topic without overrides has.
+    pub topic: TopicConfig,
+    pub sources: Sources,
+}
+
+impl Deref for BrokerConfig {
+    type Target = BrokerSettings;
+
+    fn deref(&self) -> &BrokerSettings {
+        &self.settings
+    }
+}
+
+impl Default for BrokerConfig {
+    /// Nothing set.
+    fn default() -> BrokerConfig {
+        BrokerConfig::from_pairs(&[]).expect("defaults are values of their settings")
+    }
+}
+
+impl BrokerConfig {
+    /// From a file's lines and the command line's options, weakest first: a later pair replaces an earlier one of its key.
+    pub fn from_pairs(pairs: &[Pair]) -> Result<BrokerConfig, ConfigError> {
+        let mut set = Overrides::new();
+        for pair in pairs {
+            check(Scope::Broker, &pair.key, &pair.value, &pair.origin)?;
+            set.insert(pair.key.clone(), pair.value.trim().to_owned());
+        }
+        let sources = Sources {
+            static_broker: set,
+            ..Sources::default()
+        };
+        BrokerConfig::from_sources(sources).map_err(|(key, reason)| {
+            let last = pairs.iter().rev().find(|pair| pair.key == key);
+            ConfigError::BadValue {
+                key: key.to_owned(),
+                value: last.map(|pair| pair.value.trim().to_owned()).unwrap_or_default(),
+                reason,
+                origin: last.map_or(Origin::Option("default"), |pair| pair.origin.clone()),
+            }
+        })
+    }
+
+    /// The same with the dynamic values that the metadata log holds now, each already checked.
+    pub fn with_dynamic(&self, broker: &Overrides, default: &Overrides) -> Result<BrokerConfig, ConfigError> {
+        for (key, value) in default.iter().chain(broker) {
+            check(Scope::Broker, key, value, &Origin::Metadata)?;
+        }
+        let sources = Sources {
+            dynamic_broker: broker.clone(),
+            dynamic_default: default.clone(),
+            static_broker: self.sources.static_broker.clone(),
+        };
+        BrokerConfig::from_sources(sources).map_err(|(key, reason)| ConfigError::BadValue {
+            key: key.to_owned(),
+            value: broker
+                .get(key)
+                .or_else(|| default.get(key))
+                .cloned()
+                .unwrap_or_default(),
+            reason,
+            origin: Origin::Metadata,
+        })
+    }
+
+    fn from_sources(sources: Sources) -> Result<BrokerConfig, (&'static str, String)> {
+        let settings = BrokerSettings::read(|key| {
+            let default = setting(Scope::Broker, key).and_then(|s| s.default);
+            sources
+                .get(key)
+                .or(default)
+                .filter(|text| !text.is_empty())
+                .map(str::to_owned)
+        })?;
+        let topic = resolve_topic(&sources, &Overrides::new())?;
+        let config = BrokerConfig {
+            settings,
+            topic,
+            sources,
+        };
+        config.check_together()?;
+        Ok(config)
+    }
+
+    /// What no single setting can say.
+    fn check_together(&self) -> Result<(), (&'static str, String)> {
+        if self.advertised_listeners.is_none() && self.listeners.is_wildcard() {
+            let reason = format!(
+                "clients cannot connect to {}: set advertised.listeners (--advertise) to an address that they can reach",
+                self.listeners.host
+            );
+            return Err(("listeners", reason));
+        }
+        for (key, dirs) in [
+            ("log.dirs", self.log_dirs.as_deref()),
+            ("log.dir", Some(self.log_dir.as_str())),
+        ] {
+            if dirs.is_some_and(|dirs| list_items(dirs).count() != 1) {
+                return Err((key, "expected one folder".into()));
+            }
+        }
+        if !self.journal_bytes.is_multiple_of(4096) {
+            return Err(("tidemill.journal.bytes", "Value must be a multiple of 4096".into()));
+        }
+        self.check_batch_fits(self.topic.max_message_bytes)
+            .map_err(|reason| ("message.max.bytes", reason))
+    }
+
+    fn check_batch_fits(&self, batch_bytes: usize) -> Result<(), String> {
+        let fits = self.limits(1).batch_bytes_max;
+        match batch_bytes as u64 <= fits {
+            true => Ok(()),
+            false => Err(format!(
+                "Value must be no more than {fits}, a quarter of tidemill.journal.bytes"
+            )),
+        }
+    }
+
+    /// The data folder.
+    pub fn data_dir(&self) -> &str {
+        self.log_dirs.as_deref().unwrap_or(&self.log_dir)
+    }
+}
+
+impl TopicConfig {
+    /// A topic's configuration from its own overrides over the broker's.
+    pub fn resolve(broker: &BrokerConfig, overrides: &Overrides) -> Result<TopicConfig, ConfigError> {
+        for (key, value) in overrides {
+            check(Scope::Topic, key, value, &Origin::Metadata)?;
+        }
+        let bad = |(key, reason): (&str, String)| ConfigError::BadValue {
+            key: key.to_owned(),
+            value: overrides.get(key).cloned().unwrap_or_default(),
+            reason,
+            origin: Origin::Metadata,
+        };
+        let topic = resolve_topic(&broker.sources, overrides).map_err(bad)?;
+        broker
+            .check_batch_fits(topic.max_message_bytes)
+            .map_err(|reason| bad(("max.message.bytes", reason)))?;
+        if topic.segment_jitter_ms > topic.segment_ms {
+            return Err(bad((
+                "segment.jitter.ms",
+                "Value must be no more than segment.ms".into(),
+            )));
+        }
+        Ok(topic)
+    }
+}
+
+fn resolve_topic(sources: &Sources, overrides: &Overrides) -> Result<TopicConfig, (&'static str, String)> {
+    TopicConfig::read(|key| {
+        let setting = setting(Scope::Topic, key).expect("a row of the table");
+        topic_text(setting, sources, overrides)
+    })
+}
+
+/// A topic's value of a setting, as text.
+pub(super) fn topic_text(setting: &Setting, sources: &Sources, overrides: &Overrides) -> String {
+    if let Some(own) = overrides.get(setting.key) {
+        return own.trim().to_owned();
+    }
+    let from_broker = setting.from_broker.iter().find_map(|from| {
+        let text = sources.get(from.key)?;
+        match text.parse::<i64>() {
+            // -1 is no limit in every unit.
+            Ok(number) if from.scale != 1 && number >= 0 => Some(number.saturating_mul(from.scale).to_string()),
+            _ => Some(text.to_owned()),
+        }
+    });
+    from_broker.or(setting.default.map(str::to_owned)).unwrap_or_default()
+}
+
+/// Whether a pair may be set in its scope at all.
+pub(super) fn check(scope: Scope, key: &str, value: &str, origin: &Origin) -> Result<(), ConfigError> {
+    let Some(setting) = setting(scope, key) else {
+        return Err(ConfigError::UnknownKey {
+            key: key.to_owned(),
+            nearest: nearest_key(scope, key),
+            origin: origin.clone(),
+        });
+    };
+    setting.check(value).map_err(|reason| ConfigError::BadValue {
+        key: key.to_owned(),
+        value: value.trim().to_owned(),
+        reason,
+        origin: origin.clone(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{CompressionType, Cores};
+
+    fn pairs(text: &[(&str, &str)]) -> Vec<Pair> {
+        text.iter()
+            .map(|(key, value)| Pair {
+                key: key.to_string(),
+                value: value.to_string(),
+                origin: Origin::Option("--set"),
+            })
+            .collect()
+    }
+
+    fn overrides(text: &[(&str, &str)]) -> Overrides {
+        text.iter()
+            .map(|(key, value)| (key.to_string(), value.to_string()))
+            .collect()
+    }
+
+    #[test]
+    fn nothing_set_is_kafkas_defaults_but_flushed() {
+        let config = BrokerConfig::default();
+        assert_eq!(config.listeners.to_string(), "127.0.0.1:9092");
+        assert_eq!(config.data_dir(), "./tidemill-data");
+        assert_eq!(config.cores, Cores::Auto);
+        assert_eq!(config.topic.flush_messages, 1);
+        assert_eq!(config.topic.retention_ms, Some(7 * 24 * 3_600_000));
+        assert_eq!(config.topic.retention_bytes, None);
+        assert_eq!(config.topic.segment_bytes, 1 << 30);
+        assert!(config.auto_create_topics_enable);
+    }
+
+    #[test]
+    fn a_later_pair_replaces_an_earlier_one() {
+        let config = BrokerConfig::from_pairs(&pairs(&[("num.partitions", "3"), ("num.partitions", " 8 ")])).unwrap();
+        assert_eq!(config.num_partitions, 8);
+    }
+
+    #[test]
+    fn the_finest_unit_of_retention_wins() {
+        let hours = pairs(&[("log.retention.hours", "2")]);
+        assert_eq!(
+            BrokerConfig::from_pairs(&hours).unwrap().topic.retention_ms,
+            Some(7_200_000)
+        );
+        let minutes = pairs(&[("log.retention.hours", "2"), ("log.retention.minutes", "3")]);
+        assert_eq!(
+            BrokerConfig::from_pairs(&minutes).unwrap().topic.retention_ms,
+            Some(180_000)
+        );
+        let forever = pairs(&[("log.retention.hours", "-1")]);
+        assert_eq!(BrokerConfig::from_pairs(&forever).unwrap().topic.retention_ms, None);
+    }
+
+    #[test]
+    fn a_topics_own_value_is_stronger_than_a_dynamic_one_than_a_static_one() {
+        let config =
+            BrokerConfig::from_pairs(&pairs(&[("log.segment.bytes", "2000000"), ("compression.type", "lz4")])).unwrap();
+        let config = config
+            .with_dynamic(
+                &overrides(&[("log.segment.bytes", "4000000")]),
+                &overrides(&[("log.segment.bytes", "3000000")]),
+            )
+            .unwrap();
+        let none = TopicConfig::resolve(&config, &Overrides::new()).unwrap();
+        assert_eq!(
+            (none.segment_bytes, none.compression_type),
+            (4_000_000, CompressionType::Lz4)
+        );
+        assert_eq!(none, config.topic);
+        let own = TopicConfig::resolve(&config, &overrides(&[("segment.bytes", "5000000")])).unwrap();
+        assert_eq!(own.segment_bytes, 5_000_000);
+    }
+
+    #[test]
+    fn errors_say_what_to_change() {
+        let error = |text| BrokerConfig::from_pairs(&pairs(text)).unwrap_err().to_string();
+        assert_eq!(
+            error(&[("num.partition", "3")]),
+            r#"--set: unknown setting "num.partition"; did you mean num.partitions?"#
+        );
+        assert_eq!(
+            error(&[("num.partitions", "0")]),
+            r#"--set: invalid value "0" for num.partitions: Value must be at least 1"#
+        );
+        assert!(error(&[("listeners", "PLAINTEXT://0.0.0.0:9092")]).contains("set advertised.listeners"));
+        assert!(error(&[("log.dirs", "a,b")]).contains("expected one folder"));
+        assert!(error(&[("message.max.bytes", "100000000")]).contains("a quarter of tidemill.journal.bytes"));
+        assert!(error(&[("log.cleanup.policy", "compact")]).contains("compaction is not available yet"));
+    }
+
+    #[test]
+    fn a_topic_that_asks_for_what_we_do_not_do_is_refused() {
+        let refused = TopicConfig::resolve(&BrokerConfig::default(), &overrides(&[("cleanup.policy", "compact")]));
+        assert_eq!(
+            refused.unwrap_err().kafka_message(),
+            "Invalid value compact for configuration cleanup.policy: Only delete is supported: compaction is not available yet"
+        );
+    }
+}

@@ -1,0 +1,52 @@
+//! Every limit that follows from settings, derived here and nowhere else. Settings state totals; a shard has its share.
+
+use super::BrokerConfig;
+
+/// What one shard may use. Fixed at start.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// Requests that arrived and are not answered.
+    pub request_bytes: usize,
+    /// Records that are not yet in their segments; when used up, appends wait.
+    pub dirty_bytes: u64,
+    /// Records that are in their segments and kept for consumers.
+    pub cache_bytes: u64,
+    /// The ring file.
+    pub journal_bytes: u64,
+    /// The largest batch that any topic may allow: four of them fit the ring, and one fits the dirty budget.
+    pub batch_bytes_max: u64,
+    pub connections: usize,
+    pub fetch_sessions: usize,
+}
+
+impl BrokerConfig {
+    pub fn limits(&self, shards: u16) -> Limits {
+        let shards = usize::from(shards.max(1));
+        let dirty_bytes = (self.dirty_bytes / shards as u64).max(DIRTY_BYTES_MIN);
+        Limits {
+            request_bytes: (self.queued_max_request_bytes / shards).max(REQUEST_BYTES_MIN),
+            dirty_bytes,
+            cache_bytes: (self.cache_bytes / shards as u64).max(CACHE_BYTES_MIN),
+            journal_bytes: self.journal_bytes,
+            batch_bytes_max: self.journal_bytes / 4,
+            connections: self.max_connections.div_ceil(shards),
+            fetch_sessions: self.max_incremental_fetch_session_cache_slots.div_ceil(shards),
+        }
+    }
+}
+
+/// Below these a shard could not keep its disk busy, however many shards share the total.
+const DIRTY_BYTES_MIN: u64 = 16 * 1024 * 1024;
+const CACHE_BYTES_MIN: u64 = 4 * 1024 * 1024;
+const REQUEST_BYTES_MIN: usize = 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_shards_stay_within_256_mb_of_cache_and_dirty() {
+        let limits = BrokerConfig::default().limits(2);
+        assert!(2 * (limits.dirty_bytes + limits.cache_bytes) <= 256_000_000);
+    }
+}

@@ -1,0 +1,25 @@
+//! Every setting, once: its key, type, default, bounds, scope and one sentence.
+//!
+//! [`SETTINGS`] is the one source: help, validation, DescribeConfigs, AlterConfigs and the README's table read it, and the
+//! typed structs [`BrokerConfig`] and [`TopicConfig`] are declared by the same rows (`table.rs`). Keys are Kafka's wherever
+//! Kafka has the setting; ours begin with `tidemill.`. A key that is in the table acts; a key of Kafka's on which we do not
+//! act yet is either refused as unknown or *fixed*: shown with the one value that describes what we do, any other refused.
+//!
+//! A topic's value comes from, in this order: its own override, the broker's dynamic configuration, the cluster's dynamic
+//! default, the file or command line (each by the broker's name of the setting), the default.
+
+mod broker;
+mod describe;
+mod limits;
+mod properties;
+mod setting;
+mod table;
+mod value;
+
+pub use broker::{BrokerConfig, Overrides, Sources};
+pub use describe::{ConfigSource, Described, Synonym, describe_broker, describe_cluster_default, describe_topic};
+pub use limits::Limits;
+pub use properties::parse_properties;
+pub use setting::{Bounds, ConfigError, Kind, Origin, Pair, SETTINGS, Scope, Setting, nearest_key, setting};
+pub use table::{BrokerSettings, TopicConfig};
+pub use value::{CompressionType, Cores, Endpoint, LogLevel, TimestampType};
