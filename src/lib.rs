@@ -7,6 +7,7 @@ pub mod config;
 pub mod error;
 pub mod journal;
 pub mod record;
+pub mod runtime;
 pub mod shard;
 pub mod sim;
 pub mod types;

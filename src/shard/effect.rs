@@ -208,3 +208,7 @@ impl std::fmt::Debug for ComputeJob {
 }
 
 pub type ComputeReply = Box<dyn std::any::Any + Send>;
+
+/// The reply of a job that panicked, with the panic's words.
+#[derive(Debug)]
+pub struct ComputePanicked(pub String);

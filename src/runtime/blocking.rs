@@ -1,0 +1,276 @@
+//! Disk operations that block: names, folders, whole small files, reservations. Done on worker threads with plain calls.
+
+use std::ffi::CString;
+use std::fs::{self, File, OpenOptions};
+use std::io::{Error, ErrorKind, Read, Result, Seek, SeekFrom, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
+
+use crate::shard::effect::{BLOCK_BYTES, DiskError, DiskOp, DiskReply, Entry};
+
+/// Small files only: anything larger is read in pieces.
+const READ_FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+const FILL_BYTES: usize = 256 * 1024;
+
+/// A folder's file system, open once, for what concerns all of it.
+pub(super) struct Folder {
+    root: PathBuf,
+    handle: File,
+    /// Set when the process stops at once: the long operations give up.
+    pub(super) give_up: AtomicBool,
+}
+
+impl Folder {
+    pub(super) fn open(root: &Path) -> Result<Folder> {
+        Ok(Folder {
+            root: root.to_path_buf(),
+            handle: File::open(root)?,
+            give_up: AtomicBool::new(false),
+        })
+    }
+
+    pub(super) fn path(&self, relative: &str) -> PathBuf {
+        if relative.is_empty() {
+            self.root.clone()
+        } else {
+            self.root.join(relative)
+        }
+    }
+
+    /// Performs one blocking operation. The others (reads, writes, syncs and truncation of open files) are the ring's.
+    pub(super) fn perform(&self, what: &DiskOp) -> std::result::Result<DiskReply, DiskError> {
+        let (verb, path) = match what {
+            DiskOp::SyncAll => ("sync file system of", ""),
+            DiskOp::Reserve { file, .. } => ("reserve space for", &*file.path),
+            DiskOp::Fill { file, .. } => ("fill", &*file.path),
+            DiskOp::CreateDir { path } => ("create folder", path.as_str()),
+            DiskOp::SyncDir { path } => ("sync folder", path.as_str()),
+            DiskOp::Rename { from, .. } => ("rename", from.as_str()),
+            DiskOp::RemoveFile { path } => ("remove", path.as_str()),
+            DiskOp::RemoveDir { path } => ("remove folder", path.as_str()),
+            DiskOp::List { path } => ("list", path.as_str()),
+            DiskOp::ReadFile { path } => ("read", path.as_str()),
+            DiskOp::ReplaceFile { path, .. } => ("replace", path.as_str()),
+            DiskOp::Space => ("ask for the free space of", ""),
+            DiskOp::Write { file, .. }
+            | DiskOp::Read { file, .. }
+            | DiskOp::Sync { file }
+            | DiskOp::Truncate { file, .. }
+            | DiskOp::Close { file } => ("do on a worker what belongs to the ring, with", &*file.path),
+        };
+        self.call(what).map_err(|error| disk_error(verb, path, &error))
+    }
+
+    fn call(&self, what: &DiskOp) -> Result<DiskReply> {
+        let done = |()| DiskReply::Done;
+        match what {
+            DiskOp::SyncAll => sync_file_system(&self.handle).map(done),
+            DiskOp::Reserve { file, len } => self.reserve(&file.path, *len).map(done),
+            DiskOp::Fill { file, len } => self.fill(&file.path, *len).map(done),
+            DiskOp::CreateDir { path } => match fs::create_dir(self.path(path)) {
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(DiskReply::Done),
+                other => other.map(done),
+            },
+            DiskOp::SyncDir { path } => File::open(self.path(path))?.sync_all().map(done),
+            DiskOp::Rename { from, to } => fs::rename(self.path(from), self.path(to)).map(done),
+            DiskOp::RemoveFile { path } => fine_when_missing(fs::remove_file(self.path(path))).map(done),
+            DiskOp::RemoveDir { path } => fine_when_missing(fs::remove_dir(self.path(path))).map(done),
+            DiskOp::List { path } => self.list(path).map(DiskReply::Entries),
+            DiskOp::ReadFile { path } => self.read_file(path).map(DiskReply::Bytes),
+            DiskOp::ReplaceFile { path, content } => self.replace_file(path, content).map(done),
+            DiskOp::Space => free_bytes(&self.root).map(|free_bytes| DiskReply::Space { free_bytes }),
+            DiskOp::Write { .. }
+            | DiskOp::Read { .. }
+            | DiskOp::Sync { .. }
+            | DiskOp::Truncate { .. }
+            | DiskOp::Close { .. } => Err(Error::from(ErrorKind::Unsupported)),
+        }
+    }
+
+    fn reserve(&self, path: &str, len: u64) -> Result<()> {
+        let file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(self.path(path))?;
+        if len == 0 {
+            return Ok(());
+        }
+        match allocate_keeping_size(&file, len) {
+            // A file system that cannot reserve (tmpfs of old kernels, some network ones) allocates as it writes.
+            Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => Ok(()),
+            other => other,
+        }
+    }
+
+    fn fill(&self, path: &str, len: u64) -> Result<()> {
+        let path = self.path(path);
+        let open = |flags| {
+            OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .custom_flags(flags)
+                .open(&path)
+        };
+        // Gigabytes of zeros must not push everything else out of the page cache; where direct I/O is impossible, they do.
+        let mut file = match open(libc::O_DIRECT) {
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => open(0)?,
+            other => other?,
+        };
+        let zeros = aligned_zeros(FILL_BYTES);
+        let size = file.metadata()?.len();
+        if size < len {
+            // One extent, as far as the file system can: the ring is written round and round.
+            match allocate_keeping_size(&file, len) {
+                Err(error) if error.raw_os_error() != Some(libc::EOPNOTSUPP) => return Err(error),
+                _ => {}
+            }
+        }
+        let mut position = size - size % BLOCK_BYTES;
+        file.seek(SeekFrom::Start(position))?;
+        while position < len {
+            if self.give_up.load(Ordering::Relaxed) {
+                return Err(Error::from(ErrorKind::Interrupted));
+            }
+            let piece = (len - position).min(FILL_BYTES as u64) as usize;
+            file.write_all(&zeros.as_ref()[..piece])?;
+            position += piece as u64;
+        }
+        file.sync_all()
+    }
+
+    fn list(&self, path: &str) -> Result<Vec<Entry>> {
+        let mut entries = Vec::new();
+        for entry in fs::read_dir(self.path(path))? {
+            let entry = entry?;
+            // A name that is not UTF-8 is none of ours.
+            let Ok(name) = entry.file_name().into_string() else {
+                continue;
+            };
+            let metadata = match entry.metadata() {
+                // Removed meanwhile.
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                other => other?,
+            };
+            let is_dir = metadata.is_dir();
+            let size_bytes = if is_dir { 0 } else { metadata.len() };
+            entries.push(Entry {
+                name,
+                is_dir,
+                size_bytes,
+            });
+        }
+        entries.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(entries)
+    }
+
+    fn read_file(&self, path: &str) -> Result<Bytes> {
+        let mut content = Vec::new();
+        File::open(self.path(path))?
+            .take(READ_FILE_BYTES_MAX + 1)
+            .read_to_end(&mut content)?;
+        if content.len() as u64 > READ_FILE_BYTES_MAX {
+            return Err(Error::new(
+                ErrorKind::FileTooLarge,
+                format!("it is larger than {READ_FILE_BYTES_MAX} bytes"),
+            ));
+        }
+        Ok(content.into())
+    }
+
+    fn replace_file(&self, path: &str, content: &[u8]) -> Result<()> {
+        let target = self.path(path);
+        let temporary = self.path(&format!("{path}.tmp"));
+        let mut file = File::create(&temporary)?;
+        file.write_all(content)?;
+        file.sync_all()?;
+        drop(file);
+        fs::rename(&temporary, &target)?;
+        File::open(target.parent().unwrap_or(&self.root))?.sync_all()
+    }
+}
+
+/// Turns the system's error into the core's: the next action differs only for these.
+pub(super) fn disk_error(verb: &str, path: &str, error: &Error) -> DiskError {
+    let path = if path.is_empty() { "the data folder" } else { path };
+    match error.raw_os_error() {
+        Some(libc::ENOENT) => DiskError::NotFound { path: path.into() },
+        Some(libc::ENOSPC | libc::EDQUOT) => DiskError::Full { path: path.into() },
+        _ => DiskError::Io {
+            message: format!("cannot {verb} {path}: {error}"),
+        },
+    }
+}
+
+fn fine_when_missing(result: Result<()>) -> Result<()> {
+    match result {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+#[allow(unsafe_code)]
+fn sync_file_system(handle: &File) -> Result<()> {
+    // SAFETY: a call on an open descriptor without pointers.
+    check(unsafe { libc::syncfs(handle.as_raw_fd()) })
+}
+
+#[allow(unsafe_code)]
+fn allocate_keeping_size(file: &File, len: u64) -> Result<()> {
+    let len = libc::off_t::try_from(len).map_err(|_| Error::from(ErrorKind::InvalidInput))?;
+    // SAFETY: a call on an open descriptor without pointers.
+    check(unsafe { libc::fallocate(file.as_raw_fd(), libc::FALLOC_FL_KEEP_SIZE, 0, len) })
+}
+
+/// Bytes of the file system that this process may still use.
+#[allow(unsafe_code)]
+pub(super) fn free_bytes(path: &Path) -> Result<u64> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    // SAFETY: zero is a valid value of every field (numbers).
+    let mut found: libc::statvfs = unsafe { std::mem::zeroed() };
+    // SAFETY: the path is a terminated string and `found` may be written; both outlive the call.
+    check(unsafe { libc::statvfs(path.as_ptr(), &mut found) })?;
+    Ok(found.f_bavail * found.f_frsize)
+}
+
+pub(super) fn check(result: libc::c_int) -> Result<()> {
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(Error::last_os_error())
+    }
+}
+
+/// Zeros at an address that direct I/O accepts.
+pub(super) fn aligned_zeros(len: usize) -> Aligned {
+    let block = BLOCK_BYTES as usize;
+    let memory = vec![0; len + block];
+    let start = memory.as_ptr().align_offset(block);
+    Aligned { memory, start, len }
+}
+
+pub(super) struct Aligned {
+    memory: Vec<u8>,
+    start: usize,
+    len: usize,
+}
+
+impl AsRef<[u8]> for Aligned {
+    fn as_ref(&self) -> &[u8] {
+        &self.memory[self.start..self.start + self.len]
+    }
+}
+
+impl AsMut<[u8]> for Aligned {
+    fn as_mut(&mut self) -> &mut [u8] {
+        &mut self.memory[self.start..self.start + self.len]
+    }
+}

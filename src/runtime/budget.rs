@@ -1,0 +1,116 @@
+//! Memory that requests of one shard may hold, taken as their bytes arrive.
+//!
+//! A frame's claimed length costs nothing; each byte that arrives is taken from the budget and given back when the request
+//! is answered. When it is used up, connections stop reading and wait in line. Frames that began and cannot finish would
+//! then wait for each other for ever, so there is one lane: its holder may read one frame to the end whatever is left.
+//!
+//! Invariant: `used <= limit + one frame`, because the lane is free again only when its holder's requests are answered or
+//! `used` is below the limit.
+
+use std::collections::VecDeque;
+
+use crate::types::ConnId;
+
+pub(super) struct Budget {
+    limit: usize,
+    used: usize,
+    lane: Option<ConnId>,
+    line: VecDeque<ConnId>,
+}
+
+impl Budget {
+    pub(super) fn new(limit: usize) -> Budget {
+        Budget {
+            limit,
+            used: 0,
+            lane: None,
+            line: VecDeque::new(),
+        }
+    }
+
+    /// How many bytes this connection may read now, of the `want` that it could use. 0: it is in line and will be among
+    /// those that [`Budget::freed`] names.
+    pub(super) fn grant(&mut self, conn: ConnId, want: usize) -> usize {
+        if self.lane == Some(conn) {
+            return want;
+        }
+        if self.used < self.limit {
+            return want.min(self.limit - self.used);
+        }
+        if self.lane.is_none() {
+            self.lane = Some(conn);
+            return want;
+        }
+        if !self.line.contains(&conn) {
+            self.line.push_back(conn);
+        }
+        0
+    }
+
+    pub(super) fn take(&mut self, bytes: usize) {
+        self.used += bytes;
+    }
+
+    /// Gives back what a connection's answered request held. `holds` is what the connection still holds.
+    pub(super) fn give(&mut self, conn: ConnId, bytes: usize, holds: usize) {
+        self.used -= bytes;
+        if self.lane == Some(conn) && holds == 0 || self.used < self.limit {
+            self.lane = None;
+        }
+    }
+
+    /// The connection is gone with everything that it held.
+    pub(super) fn leave(&mut self, conn: ConnId, holds: usize) {
+        self.give(conn, holds, 0);
+        self.line.retain(|&other| other != conn);
+    }
+
+    /// The next connection in line that may try again, when there is room or the lane is free.
+    pub(super) fn freed(&mut self) -> Option<ConnId> {
+        if self.used < self.limit || self.lane.is_none() {
+            self.line.pop_front()
+        } else {
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_frames_that_fill_the_budget_finish_one_after_the_other() {
+        let (a, b, c) = (ConnId(1), ConnId(2), ConnId(3));
+        let mut budget = Budget::new(100);
+        for conn in [a, b] {
+            assert_eq!(budget.grant(conn, 50), 50);
+            budget.take(50);
+        }
+        // All is used and no frame is complete: the first to ask goes on, the others wait.
+        assert_eq!(budget.grant(a, 50), 50);
+        assert_eq!(budget.grant(b, 50), 0);
+        assert_eq!(budget.grant(c, 50), 0);
+        budget.take(50);
+        assert_eq!(budget.freed(), None);
+        // Its request is answered.
+        budget.give(a, 100, 0);
+        assert_eq!(budget.freed(), Some(b));
+        assert_eq!(budget.grant(b, 50), 50);
+        budget.leave(b, 50);
+        assert_eq!(budget.freed(), Some(c));
+        assert_eq!(budget.freed(), None);
+        assert_eq!(budget.used, 0);
+    }
+
+    #[test]
+    fn a_lane_holder_that_leaves_frees_the_lane() {
+        let mut budget = Budget::new(10);
+        budget.take(10);
+        assert_eq!(budget.grant(ConnId(1), 5), 5);
+        assert_eq!(budget.grant(ConnId(2), 5), 0);
+        budget.leave(ConnId(1), 0);
+        assert_eq!(budget.freed(), Some(ConnId(2)));
+        assert_eq!(budget.grant(ConnId(2), 5), 5);
+    }
+}

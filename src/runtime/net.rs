@@ -1,0 +1,492 @@
+//! Connections of one shard: one task for each, from accept to close.
+//!
+//! The task receives frames and pushes them to the shard's queue of events. The shard's loop appends replies to the
+//! connection's outbox and, at the end of a round, sends each outbox with one vectored call. Only when the socket is full
+//! does the connection's task take over sending, until it is empty.
+//!
+//! Invariants
+//! * Slices leave an outbox in the order in which they entered it, whoever sends.
+//! * `held` is what this connection has taken from the budget and not given back: its unanswered requests and the part of
+//!   a frame that has arrived.
+//! * [`Event::Closed`] is pushed once, after the last [`Event::Request`], and after it the connection is unknown here.
+//! * A stream is dropped only after its pending polls have completed: dropping many of them in flight floods glommio's
+//!   cancellation queue. (Shutting the socket down completes them.)
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
+use std::io::{ErrorKind, Result};
+use std::net::{Shutdown, SocketAddr};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Waker};
+
+use bytes::{Bytes, BytesMut};
+use futures_io::{AsyncRead, AsyncWrite};
+use glommio::net::TcpStream;
+use hashbrown::HashMap;
+
+use super::budget::Budget;
+use super::clock::Clock;
+use super::events::Events;
+use super::frame::{Frames, Want};
+use super::socket::{advance, receive_some, send_some};
+use crate::shard::effect::Event;
+use crate::types::ConnId;
+
+/// One receive takes at most this much; it fits into a core's own cache.
+const SCRATCH_BYTES: usize = 64 * 1024;
+/// After this much a connection lets the others run.
+const RECEIVE_BYTES_MAX: usize = 1024 * 1024;
+/// What one round sends to one connection at most; the rest follows in the next round.
+const SEND_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Beyond its grace time a frame must arrive at this rate at least.
+const FRAME_BYTES_PER_SECOND: u64 = 16 * 1024;
+/// Bytes of a closing connection that are read and thrown away, so that its last reply is not overtaken by a reset.
+const DISCARD_BYTES_MAX: usize = 1024 * 1024;
+
+/// What one connection may do.
+#[derive(Clone, Debug)]
+pub(super) struct Limits {
+    pub(super) frame_bytes_max: usize,
+    /// Replies that wait for a slow reader; beyond this its requests are not read.
+    pub(super) outgoing_bytes_max: usize,
+    /// Requests that are read and not answered, over all connections of a shard.
+    pub(super) request_memory_bytes: usize,
+    pub(super) idle_us: u64,
+    /// Grace time for a frame that has begun.
+    pub(super) stall_us: u64,
+}
+
+/// The connections of one shard, shared by its tasks.
+pub(super) struct Net {
+    limits: Limits,
+    clock: Clock,
+    conns: RefCell<HashMap<ConnId, Rc<Conn>>>,
+    next: Cell<u64>,
+    budget: RefCell<Budget>,
+    scratch: RefCell<Box<[u8]>>,
+    unsent: RefCell<Vec<Rc<Conn>>>,
+    events: Rc<Events>,
+    /// How many there are, for the acceptor.
+    open: Arc<AtomicUsize>,
+    stopping: Cell<bool>,
+}
+
+struct Conn {
+    id: ConnId,
+    peer: SocketAddr,
+    state: RefCell<State>,
+}
+
+struct State {
+    stream: TcpStream,
+    frames: Frames,
+    /// Sizes of the requests that are not answered, oldest first.
+    unanswered: VecDeque<usize>,
+    held: usize,
+    outbox: VecDeque<Bytes>,
+    outbox_bytes: usize,
+    /// The socket was full: this connection's task sends, the loop must not.
+    blocked: bool,
+    /// In [`Net::unsent`].
+    listed: bool,
+    muted: bool,
+    /// Not reading, for whatever reason; a frame that waits for us does not stall.
+    paused: bool,
+    /// Close when the outbox is empty.
+    closing: bool,
+    end: Option<End>,
+    active_us: u64,
+    frame_since_us: u64,
+    waker: Option<Waker>,
+}
+
+/// Why a connection ends.
+enum End {
+    /// As the client or the shard wished.
+    Quiet,
+    /// Said in one line of the log.
+    Because(String),
+}
+
+impl Net {
+    pub(super) fn new(limits: Limits, clock: Clock, events: Rc<Events>, open: Arc<AtomicUsize>) -> Rc<Net> {
+        Rc::new(Net {
+            budget: RefCell::new(Budget::new(limits.request_memory_bytes)),
+            limits,
+            clock,
+            conns: RefCell::default(),
+            next: Cell::new(1),
+            scratch: RefCell::new(vec![0; SCRATCH_BYTES].into()),
+            unsent: RefCell::default(),
+            events,
+            open,
+            stopping: Cell::new(false),
+        })
+    }
+
+    /// Takes over an accepted socket, which the acceptor has counted already.
+    #[allow(unsafe_code)]
+    pub(super) fn open(self: &Rc<Net>, socket: std::net::TcpStream, peer: SocketAddr) {
+        // SAFETY: `into_raw_fd` gives up the only owner of an open socket, which the stream now owns.
+        let stream = unsafe { TcpStream::from_raw_fd(socket.into_raw_fd()) };
+        let id = ConnId(self.next.replace(self.next.get() + 1));
+        let now_us = self.clock.mono_us();
+        let conn = Rc::new(Conn {
+            id,
+            peer,
+            state: RefCell::new(State {
+                stream,
+                frames: Frames::new(self.limits.frame_bytes_max),
+                unanswered: VecDeque::new(),
+                held: 0,
+                outbox: VecDeque::new(),
+                outbox_bytes: 0,
+                blocked: false,
+                listed: false,
+                muted: false,
+                paused: false,
+                closing: false,
+                end: None,
+                active_us: now_us,
+                frame_since_us: now_us,
+                waker: None,
+            }),
+        });
+        self.conns.borrow_mut().insert(id, conn.clone());
+        self.events.push(Event::Connected { conn: id, peer });
+        glommio::spawn_local(serve(self.clone(), conn)).detach();
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.conns.borrow().len()
+    }
+
+    fn find(&self, id: ConnId) -> Option<Rc<Conn>> {
+        self.conns.borrow().get(&id).cloned()
+    }
+
+    /// The answer to a connection's oldest unanswered request; sent by [`Net::send_all`].
+    pub(super) fn reply(&self, id: ConnId, slices: Vec<Bytes>) {
+        // The shard may not have heard yet that the connection is gone.
+        let Some(conn) = self.find(id) else { return };
+        let mut state = conn.state.borrow_mut();
+        if let Some(bytes) = state.unanswered.pop_front() {
+            state.held -= bytes;
+            self.budget.borrow_mut().give(id, bytes, state.held);
+        }
+        state.outbox_bytes += slices.iter().map(Bytes::len).sum::<usize>();
+        state
+            .outbox
+            .extend(slices.into_iter().filter(|slice| !slice.is_empty()));
+        if !state.listed && !state.blocked && !state.outbox.is_empty() {
+            state.listed = true;
+            self.unsent.borrow_mut().push(conn.clone());
+        }
+    }
+
+    /// Closes a connection once what is in its outbox is sent.
+    pub(super) fn close(&self, id: ConnId, why: String) {
+        let Some(conn) = self.find(id) else { return };
+        if !why.is_empty() {
+            tracing::warn!("connection from {} closed: {why}", conn.peer);
+        }
+        let mut state = conn.state.borrow_mut();
+        state.closing = true;
+        state.wake();
+    }
+
+    pub(super) fn mute(&self, id: ConnId, muted: bool) {
+        let Some(conn) = self.find(id) else { return };
+        let mut state = conn.state.borrow_mut();
+        state.muted = muted;
+        if !muted {
+            state.wake();
+        }
+    }
+
+    /// Sends what the round has put into outboxes: one call for each connection, as long as its socket takes it.
+    pub(super) fn send_all(&self) {
+        let mut unsent = self.unsent.take();
+        unsent.retain(|conn| {
+            let mut state = conn.state.borrow_mut();
+            state.listed = state.send(&self.limits, self.clock.mono_us());
+            state.listed
+        });
+        self.unsent.borrow_mut().append(&mut unsent);
+        // Answers have made room: those that wait for memory may read on.
+        while let Some(id) = self.budget.borrow_mut().freed() {
+            if let Some(conn) = self.find(id) {
+                conn.state.borrow_mut().wake();
+            }
+        }
+    }
+
+    /// There is more to send, and sockets that may take it.
+    pub(super) fn has_unsent(&self) -> bool {
+        !self.unsent.borrow().is_empty()
+    }
+
+    /// Closes connections that are idle or that have stopped in the middle of a frame. To be called about once a second.
+    pub(super) fn tick(&self) {
+        let now_us = self.clock.mono_us();
+        for conn in self.conns.borrow().values() {
+            let mut state = conn.state.borrow_mut();
+            let still_us = now_us.saturating_sub(state.active_us);
+            let partial = state.frames.is_partial() && !state.paused;
+            let allowed_us =
+                self.limits.stall_us + state.frames.partial_len() as u64 * 1_000_000 / FRAME_BYTES_PER_SECOND;
+            if partial && now_us.saturating_sub(state.frame_since_us) > allowed_us {
+                let seconds = now_us.saturating_sub(state.frame_since_us) / 1_000_000;
+                state.end = Some(End::Because(format!(
+                    "a request that it began {seconds} s ago is still incomplete"
+                )));
+            } else if still_us > self.limits.idle_us && (state.unanswered.is_empty() || state.outbox_bytes > 0) {
+                state.end = Some(End::Because(format!("idle for {} s", still_us / 1_000_000)));
+            } else {
+                continue;
+            }
+            state.wake();
+        }
+    }
+
+    /// No more requests are read.
+    pub(super) fn stop_reading(&self) {
+        self.stopping.set(true);
+    }
+
+    /// Ends every connection, with what is in the outboxes sent or not.
+    pub(super) fn end_all(&self, quietly: bool) {
+        for conn in self.conns.borrow().values() {
+            let mut state = conn.state.borrow_mut();
+            if quietly {
+                state.closing = true;
+            } else {
+                state.end = Some(End::Quiet);
+            }
+            state.wake();
+        }
+    }
+}
+
+async fn serve(net: Rc<Net>, conn: Rc<Conn>) {
+    let end = poll_fn(|cx| conn.state.borrow_mut().poll(&net, conn.id, cx)).await;
+    if let End::Because(why) = end {
+        tracing::warn!("connection from {} closed: {why}", conn.peer);
+    }
+    net.conns.borrow_mut().remove(&conn.id);
+    let held = std::mem::take(&mut conn.state.borrow_mut().held);
+    net.budget.borrow_mut().leave(conn.id, held);
+    net.events.push(Event::Closed { conn: conn.id });
+    let mut discarded = 0;
+    poll_fn(|cx| conn.state.borrow_mut().poll_shut(&net, cx, &mut discarded)).await;
+    net.open.fetch_sub(1, Ordering::Relaxed);
+}
+
+impl State {
+    fn wake(&mut self) {
+        if let Some(waker) = &self.waker {
+            waker.wake_by_ref();
+        }
+    }
+
+    #[allow(unsafe_code)]
+    fn fd(&self) -> BorrowedFd<'_> {
+        // SAFETY: the stream owns this descriptor and lives as long as `self`, which the result borrows.
+        unsafe { BorrowedFd::borrow_raw(self.stream.as_raw_fd()) }
+    }
+
+    fn poll(&mut self, net: &Net, id: ConnId, cx: &mut Context<'_>) -> Poll<End> {
+        if self.waker.is_none() {
+            self.waker = Some(cx.waker().clone());
+        }
+        if let Some(end) = self.end.take() {
+            return Poll::Ready(end);
+        }
+        if let Err(error) = self.poll_send(net, cx) {
+            return Poll::Ready(lost(&error));
+        }
+        if self.closing && self.outbox.is_empty() {
+            return Poll::Ready(End::Quiet);
+        }
+        self.poll_receive(net, id, cx)
+    }
+
+    /// Sends while the socket was full; waits until it takes more.
+    fn poll_send(&mut self, net: &Net, cx: &mut Context<'_>) -> Result<()> {
+        while self.blocked {
+            let Some(first) = self.outbox.front() else {
+                self.blocked = false;
+                break;
+            };
+            match Pin::new(&mut self.stream).poll_write(cx, first) {
+                Poll::Pending => return Ok(()),
+                Poll::Ready(sent) => {
+                    let sent = sent?;
+                    advance(&mut self.outbox, sent);
+                    self.outbox_bytes -= sent;
+                    self.active_us = net.clock.mono_us();
+                    self.blocked = false;
+                    // Whatever is left after this waits for the next turn, so that the others get theirs.
+                    if self.send(&net.limits, self.active_us) {
+                        self.blocked = true;
+                        cx.waker().wake_by_ref();
+                        return Ok(());
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends a turn's worth without waiting. `true`: there is more, and the socket may take it.
+    fn send(&mut self, limits: &Limits, now_us: u64) -> bool {
+        let mut left = SEND_BYTES_MAX;
+        while !self.blocked && self.end.is_none() && !self.outbox.is_empty() {
+            if left == 0 {
+                return true;
+            }
+            let mut outbox = std::mem::take(&mut self.outbox);
+            let sent = send_some(self.fd(), &mut outbox, left);
+            self.outbox = outbox;
+            match sent {
+                Ok(Some(sent)) => {
+                    self.outbox_bytes -= sent;
+                    self.active_us = now_us;
+                    left = left.saturating_sub(sent);
+                }
+                Ok(None) => {
+                    self.blocked = true;
+                    self.wake();
+                }
+                Err(error) => {
+                    self.end = Some(lost(&error));
+                    self.wake();
+                }
+            }
+        }
+        if self.closing && self.outbox.is_empty() || self.paused && self.outbox_bytes <= limits.outgoing_bytes_max {
+            self.wake();
+        }
+        false
+    }
+
+    fn poll_receive(&mut self, net: &Net, id: ConnId, cx: &mut Context<'_>) -> Poll<End> {
+        let mut left = RECEIVE_BYTES_MAX;
+        let now_us = net.clock.mono_us();
+        loop {
+            let may_read = !self.muted
+                && !self.closing
+                && !net.stopping.get()
+                && self.outbox_bytes <= net.limits.outgoing_bytes_max;
+            let granted = if may_read {
+                net.budget.borrow_mut().grant(id, left)
+            } else {
+                0
+            };
+            if granted == 0 {
+                self.paused = true;
+                return Poll::Pending;
+            }
+            if std::mem::take(&mut self.paused) {
+                self.frame_since_us = now_us;
+            }
+            let received = match self.poll_receive_once(net, id, cx, granted, now_us) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Err(end)) => return Poll::Ready(end),
+                Poll::Ready(Ok(received)) => received,
+            };
+            left = left.saturating_sub(received);
+            if left == 0 {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+        }
+    }
+
+    fn poll_receive_once(
+        &mut self,
+        net: &Net,
+        id: ConnId,
+        cx: &mut Context<'_>,
+        granted: usize,
+        now_us: u64,
+    ) -> Poll<std::result::Result<usize, End>> {
+        let mut scratch = net.scratch.borrow_mut();
+        let was_partial = self.frames.is_partial();
+        let mut completed = 0;
+        let mut out = |frame: BytesMut| {
+            completed += 1;
+            self.unanswered.push_back(frame.len() + 4);
+            net.events.push(Event::Request { conn: id, frame });
+        };
+        let from_scratch = match self.frames.want(granted, scratch.len()) {
+            Want::Direct(buffer, len) => {
+                // SAFETY of the descriptor: see `State::fd`; the stream is borrowed for the call only.
+                #[allow(unsafe_code)]
+                let fd = unsafe { BorrowedFd::borrow_raw(self.stream.as_raw_fd()) };
+                match receive_some(fd, buffer, len) {
+                    Ok(Some(received)) => Err(received),
+                    // The stream waits for more, and gives us its first piece.
+                    Ok(None) => Ok(len.min(4096)),
+                    Err(error) => return Poll::Ready(Err(lost(&error))),
+                }
+            }
+            Want::Scratch(len) => Ok(len),
+        };
+        let (received, fed) = match from_scratch {
+            Err(received) => (received, self.frames.received(&mut out)),
+            Ok(len) => match Pin::new(&mut self.stream).poll_read(cx, &mut scratch[..len]) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(lost(&error))),
+                Poll::Ready(Ok(received)) => (received, self.frames.feed(&scratch[..received], &mut out)),
+            },
+        };
+        if received == 0 {
+            return Poll::Ready(Err(End::Quiet));
+        }
+        self.active_us = now_us;
+        self.held += received;
+        net.budget.borrow_mut().take(received);
+        if completed > 0 || !was_partial {
+            self.frame_since_us = now_us;
+        }
+        match fed {
+            Ok(()) => Poll::Ready(Ok(received)),
+            Err(bad) => Poll::Ready(Err(End::Because(bad.to_string()))),
+        }
+    }
+
+    /// Shuts the socket down and waits until nothing of this stream is in flight.
+    fn poll_shut(&mut self, net: &Net, cx: &mut Context<'_>, discarded: &mut usize) -> Poll<()> {
+        let mut scratch = net.scratch.borrow_mut();
+        if *discarded == 0 {
+            *discarded = 1;
+            self.outbox.clear();
+            // Completes at once, and fails only when the other side has closed already.
+            let _ = std::pin::pin!(self.stream.shutdown(Shutdown::Both)).poll(cx);
+        }
+        while *discarded < DISCARD_BYTES_MAX {
+            match Pin::new(&mut self.stream).poll_read(cx, &mut scratch[..]) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(0) | Err(_)) => break,
+                Poll::Ready(Ok(received)) => *discarded += received,
+            }
+        }
+        Poll::Ready(())
+    }
+}
+
+/// The end of a connection whose socket failed: worth a line only when it is not simply gone.
+fn lost(error: &std::io::Error) -> End {
+    match error.kind() {
+        ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::TimedOut | ErrorKind::NotConnected => {
+            End::Quiet
+        }
+        _ => End::Because(error.to_string()),
+    }
+}
