@@ -268,7 +268,7 @@ fn produce(frame: &[u8]) -> Option<(&[u8], Vec<u8>)> {
     let length = 12 + u32::from_be_bytes(*batch.get(8..)?.first_chunk()?) as usize;
     let batch = batch.get(..length)?;
     let crc = u32::from_be_bytes(*batch.get(17..)?.first_chunk()?);
-    if crc != crc32c::crc32c(&batch[21..]) {
+    if crc != tidemill::record::crc::crc32c(&batch[21..]) {
         return None;
     }
     let mut reply = vec![0; 4];
