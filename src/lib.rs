@@ -6,6 +6,7 @@
 pub mod config;
 pub mod error;
 pub mod journal;
+pub mod log;
 pub mod record;
 pub mod runtime;
 pub mod shard;
