@@ -54,6 +54,9 @@ use crate::types::Position;
 
 pub const BLOCK: u64 = 4096;
 
+/// The smallest ring.
+pub const RING_BYTES_MIN: u64 = 32 * BLOCK;
+
 /// Bytes of the file before the ring.
 pub const RING_START: Position = 2 * BLOCK;
 
@@ -159,7 +162,7 @@ impl Superblock {
             clean: at.u32(88) & CLEAN != 0,
         };
         let whole = |bytes: u64| bytes.is_multiple_of(BLOCK);
-        let sane = superblock.ring_bytes > 0
+        let sane = superblock.ring_bytes >= RING_BYTES_MIN
             && superblock.ring_bytes < 1 << 48
             && whole(superblock.ring_bytes)
             && superblock.anchor.position < 1 << 62

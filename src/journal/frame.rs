@@ -5,7 +5,7 @@
 //!   0  u32  checksum     CRC-32 (seeded with the ring's nonce) of bytes 4..72 and of the batch's first 21 bytes, which
 //!                        Kafka's own CRC-32C does not cover but which hold it: so the two together cover every byte
 //!   4  u8   kind         1 append, 2 truncate, 3 start, 4 epoch, 5 drop, 6 restate
-//!   5  u8   flags        0
+//!   5  u8   flags        1: belongs to the restated set before it
 //!   6  u16  0
 //!   8  u32  length       bytes of the batch that follows the header; 0 in a control frame
 //!  12  i32  partition
@@ -40,6 +40,8 @@ const START: u8 = 3;
 const EPOCH: u8 = 4;
 const DROP: u8 = 5;
 const RESTATE: u8 = 6;
+
+const IN_SET: u8 = 1;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frame {
@@ -103,11 +105,13 @@ pub fn frame_bytes(payload: usize) -> u64 {
     (FRAME_HEADER_BYTES + payload).next_multiple_of(FRAME_ALIGN) as u64
 }
 
-/// What binds a frame to its ring and commit.
+/// What binds a frame to its place.
 #[derive(Clone, Copy, Debug)]
 pub struct Binding {
     pub nonce: u64,
     pub sequence: u64,
+    /// It belongs to a restated set.
+    pub in_set: bool,
 }
 
 /// Appends the frame's header, without its payload and padding. Returns its checksum.
@@ -130,6 +134,7 @@ pub fn encode_header(frame: &Frame, binding: Binding, out: &mut BytesMut) -> u32
     let payload = frame.payload();
     let mut header = [0u8; FRAME_HEADER_BYTES];
     header[4] = kind;
+    header[5] = if binding.in_set { IN_SET } else { 0 };
     header[8..12].copy_from_slice(&(payload.len() as u32).to_le_bytes());
     header[12..16].copy_from_slice(&frame.log.partition.to_le_bytes());
     header[16..32].copy_from_slice(&frame.log.topic.0);
@@ -200,6 +205,7 @@ pub fn decode(bytes: &Bytes, nonce: u64) -> Option<Decoded> {
         },
         checksum: u32_at(0),
         sequence_low: u32_at(68),
+        in_set: header[5] & IN_SET != 0,
         ring_bytes: frame_bytes(length) as usize,
     })
 }
@@ -210,6 +216,7 @@ pub struct Decoded {
     pub frame: Frame,
     pub checksum: u32,
     pub sequence_low: u32,
+    pub in_set: bool,
     /// Where the next frame begins.
     pub ring_bytes: usize,
 }

@@ -16,11 +16,13 @@ pub mod format;
 pub mod frame;
 mod live;
 mod recovery;
+mod report;
 mod ring;
 
 pub use format::{BLOCK, RING_START, RingPosition};
 pub use frame::{Append, Body, Frame};
-pub use recovery::{Damage, Recovery, RecoveryError, Replayed, Report, Start, Step};
+pub use recovery::{Recovery, Replayed, Start, Step};
+pub use report::{Damage, Lost, RecoveryError, Report};
 pub use ring::{Commit, Config, Journal, Mode, PieceWrite, Progress, PushError, SuperblockWrite};
 
 /// The number of a frame in the order of pushes, from 1; replayed frames count too.

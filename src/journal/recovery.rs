@@ -1,12 +1,30 @@
-//! From a ring file to a running journal, step by step.
+//! From a ring file to a running journal, step by step: it says what to read and is told the bytes. Nothing is written
+//! before the new journal's superblocks, so a crash at any step leads to the same steps again.
+//!
+//! Walk, from the newest superblock's anchor: a header continues the chain if its position, sequence, previous checksum and
+//! incarnation are the expected ones. Where none does, either the chain ends (a commit was torn before it could be
+//! acknowledged, or there is none) or a header was damaged later. The rest of the ring is searched to tell: a header further
+//! on that says, in its `durable` field, that the missing commit had been flushed when it was written proves damage.
+//! Commits that nothing proves flushed count only if all their frames verify; the first that does not ends the chain.
+//! (Damage in the very last commit cannot be told from a torn one, and is taken for it.)
+//!
+//! Replay, from the newest header's `replay_from`: frames in order, each verified again. What is damaged is reported with
+//! the offsets that its header still tells; intact frames around it are given.
 
-use bytes::Bytes;
+use std::collections::VecDeque;
+
+use bytes::{Buf, Bytes, BytesMut};
 
 use super::Ticket;
-use super::format::{RingPosition, Superblock, SuperblockRead};
-use super::frame::Frame;
-use super::ring::{Config, Journal};
-use crate::types::{LogId, Offset, Position};
+use super::format::{
+    BLOCK, Boundary, COMMIT_HEADER_BYTES, CommitHeader, RING_START, RingPosition, Superblock, SuperblockRead,
+};
+use super::frame::{self, Body, Decoded, FRAME_ALIGN, Frame};
+use super::live::{Kind, Live, Note};
+use super::report::{Damage, Lost, RecoveryError, Report};
+use super::ring::{Config, Journal, Origin};
+use crate::record::StampedBatch;
+use crate::types::{Offset, Position};
 
 /// What a start knows before it reads anything.
 #[derive(Clone, Copy, Debug)]
@@ -17,17 +35,21 @@ pub struct Start {
     pub file_bytes: Option<u64>,
     /// Random; used when a ring is created.
     pub nonce: u64,
-    /// Whether the bytes are exactly one v2 batch whose CRC-32C is right.
-    pub check_batch: fn(&[u8]) -> bool,
 }
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Read this range of the ring file, then [`Recovery::read_done`].
+    /// Read this range of the ring file (whole blocks), then [`Recovery::read_done`].
     Read { position: Position, len: usize },
     /// Make the ring file anew: remove it, fill it with zeros up to `len`, sync it and its folder; then [`Recovery::created`].
     Create { len: u64 },
-    /// The next frame to fold. Ask for the next step.
+    /// Flush the ring file (fdatasync): what was read may not be on the device yet. Then [`Recovery::synced`].
+    Sync,
+    /// The next frame to fold; ask for the next step.
+    ///
+    /// Per log, an append whose base offset is below the log's end is there already: skip it. One whose base offset is above
+    /// it belongs to a part that was written again later: skip it, and expect a [`Body::Restate`], which cuts the log to its
+    /// base (appends follow), or a truncation or drop. If none comes, the log misses records: it is damaged.
     Frame(Replayed),
     /// Nothing more to fold: [`Recovery::finish`].
     Done,
@@ -36,115 +58,685 @@ pub enum Step {
 /// A frame from before the start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Replayed {
+    /// For [`Journal::settled`].
     pub ticket: Ticket,
     pub frame: Frame,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum RecoveryError {
-    #[error(
-        "the journal was written by a newer version of Tidemill (format {version}, this one reads 1): start that version, or \
-         stop it cleanly and trim the folder with it first"
-    )]
-    Newer { version: u32 },
-    #[error(
-        "both superblocks of the journal are damaged, so acknowledged records in it cannot be found: restore the file from a \
-         copy, or move it away to start with what the segments hold"
-    )]
-    Superblocks,
-    #[error("the journal file is {found} bytes long, but its superblock says {expected}: restore it from a copy")]
-    Short { found: u64, expected: u64 },
-}
-
-/// What a start found.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Report {
-    /// There was no ring, or an unused one.
-    pub created: bool,
-    /// The last stop was clean.
-    pub clean: bool,
-    /// Of the ring in use. When it is not what the settings ask for, replace it once [`Journal::is_empty`].
-    pub ring_bytes: u64,
-    pub shard: u16,
-    pub shards: u16,
-    pub commits: u64,
-    pub frames: u64,
-    /// Ring position at which an incomplete commit was cut off; it was never acknowledged.
-    pub torn_at: Option<RingPosition>,
-    /// Acknowledged without a flush, and lost with the power: ring bytes.
-    pub unflushed_bytes_lost: u64,
-    /// One superblock copy was unreadable; the next write of it mends it.
-    pub superblock_mended: bool,
-    pub damage: Vec<Damage>,
-}
-
-/// Acknowledged frames that cannot be read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Damage {
-    pub position: RingPosition,
-    pub bytes: u64,
-    /// The append that lay there, if its header still says so; otherwise any log may miss something.
-    pub lost: Option<(LogId, Offset, Offset)>,
 }
 
 #[derive(Debug)]
 pub struct Recovery {
     start: Start,
-    state: State,
+    /// Of the ring in use.
+    config: Config,
+    phase: Phase,
+    window: Window,
+    superblock: Option<Superblock>,
+    /// Where the chain goes on; in the end the new journal's head.
+    boundary: Boundary,
+    /// Of the newest header on the chain.
+    incarnation: u64,
+    /// Newest sequence that some header or superblock says was flushed.
+    proven: u64,
+    found: VecDeque<Found>,
+    set: Option<Set>,
+    /// The last thing seen was damage: a set that goes on now has lost its beginning.
+    behind_damage: bool,
+    ready: VecDeque<Replayed>,
+    live: Live,
+    tickets: u64,
     report: Report,
 }
 
 #[derive(Debug)]
-enum State {
+enum Phase {
     Superblocks,
     Create,
-    Done(Box<Journal>),
+    Walk,
+    Search {
+        at: RingPosition,
+        /// The first header behind the gap.
+        first: Option<CommitHeader>,
+    },
+    /// Verifies `found[index]`.
+    Verify {
+        index: usize,
+    },
+    Sync,
+    Replay,
+    Done,
+}
+
+/// A piece of the chain, in order.
+#[derive(Debug)]
+enum Found {
+    Commit(CommitHeader),
+    /// Acknowledged commits without a readable header.
+    Gap {
+        from: Boundary,
+        to: RingPosition,
+        /// Exclusive.
+        sequence_end: u64,
+    },
+}
+
+impl Found {
+    fn end(&self) -> RingPosition {
+        match self {
+            Found::Commit(header) => header.position + header.ring_bytes(),
+            Found::Gap { to, .. } => *to,
+        }
+    }
+}
+
+/// A carried set, kept back until it is complete.
+#[derive(Debug)]
+struct Set {
+    restate: Frame,
+    base: Offset,
+    missing: u32,
+    frames: Vec<Frame>,
+    position: RingPosition,
 }
 
 impl Recovery {
     pub fn new(start: Start) -> Recovery {
-        let state = match start.file_bytes {
-            Some(_) => State::Superblocks,
-            None => State::Create,
+        let phase = match start.file_bytes {
+            Some(bytes) if bytes >= RING_START => Phase::Superblocks,
+            _ => Phase::Create,
         };
         Recovery {
             start,
-            state,
+            config: start.config,
+            phase,
+            window: Window::default(),
+            superblock: None,
+            boundary: Boundary {
+                position: 0,
+                sequence: 1,
+                previous: 0,
+            },
+            incarnation: 0,
+            proven: 0,
+            found: VecDeque::new(),
+            set: None,
+            behind_damage: false,
+            ready: VecDeque::new(),
+            live: Live::default(),
+            tickets: 0,
             report: Report::default(),
         }
     }
 
-    /// What to do next. The same step again until it is answered.
+    /// What to do next. The same again until it is answered.
     pub fn step(&mut self) -> Result<Step, RecoveryError> {
-        Ok(match &self.state {
-            State::Superblocks => Step::Read { position: 0, len: 8192 },
-            State::Create => Step::Create {
-                len: self.start.config.file_bytes(),
-            },
-            State::Done(_) => Step::Done,
-        })
+        loop {
+            if let Some(replayed) = self.ready.pop_front() {
+                return Ok(Step::Frame(replayed));
+            }
+            let read = match self.phase {
+                Phase::Superblocks => self.superblocks()?,
+                Phase::Create => {
+                    return Ok(Step::Create {
+                        len: self.start.config.file_bytes(),
+                    });
+                }
+                Phase::Walk => self.walk(),
+                Phase::Search { at, first } => self.search(at, first),
+                Phase::Verify { index } => self.verify(index),
+                Phase::Sync => return Ok(Step::Sync),
+                Phase::Replay => self.replay(),
+                Phase::Done => return Ok(Step::Done),
+            };
+            if let Some(Missing { position, len }) = read {
+                return Ok(Step::Read { position, len });
+            }
+        }
     }
 
-    /// The answer to [`Step::Read`]; shorter at the end of the file.
+    /// The answer to [`Step::Read`]; what the file does not have counts as zeros.
     pub fn read_done(&mut self, bytes: Bytes) {
-        if let SuperblockRead::Valid(Superblock { .. }) = Superblock::decode(&bytes) {
-            self.report.superblock_mended = false;
-        }
-        self.state = State::Create;
+        self.window.fill(bytes);
+    }
+
+    /// The answer to [`Step::Sync`].
+    pub fn synced(&mut self) {
+        self.phase = Phase::Replay;
     }
 
     /// The answer to [`Step::Create`].
     pub fn created(&mut self) {
         self.report.created = true;
         self.report.ring_bytes = self.start.config.ring_bytes;
-        self.state = State::Done(Box::new(Journal::create(self.start.config, self.start.nonce)));
+        self.report.incarnation = 1;
+        self.phase = Phase::Done;
     }
 
     /// After [`Step::Done`].
     pub fn finish(self) -> (Journal, Report) {
-        match self.state {
-            State::Done(journal) => (*journal, self.report),
-            _ => unreachable!("recovery is not done"),
+        assert!(matches!(self.phase, Phase::Done), "recovery is not done");
+        let Some(superblock) = self.superblock else {
+            return (Journal::create(self.start.config, self.start.nonce), self.report);
+        };
+        let journal = Journal::new(Origin {
+            config: self.config,
+            nonce: superblock.nonce,
+            incarnation: superblock.incarnation + 1,
+            head: self.boundary,
+            anchor: superblock.anchor,
+            generation: superblock.generation,
+            live: self.live,
+            tickets: self.tickets,
+        });
+        (journal, self.report)
+    }
+
+    // ------------------------------------------------------------------------------------------------ superblocks
+
+    fn superblocks(&mut self) -> Result<Option<Missing>, RecoveryError> {
+        // The superblocks and the ring's first block, taken as three blocks of a ring that starts at 0 of the file.
+        let Some(head) = self.window.file(0, RING_START + BLOCK) else {
+            return Ok(Some(self.window.missing_in_file(RING_START + BLOCK)));
+        };
+        let (copies, first) = head.split_at(RING_START as usize);
+        let copies = [
+            Superblock::decode(&copies[..BLOCK as usize]),
+            Superblock::decode(&copies[BLOCK as usize..]),
+        ];
+        if let Some(version) = copies.iter().find_map(|copy| match copy {
+            SuperblockRead::Newer { version } => Some(*version),
+            _ => None,
+        }) {
+            return Err(RecoveryError::Newer { version });
+        }
+        let newest = copies
+            .iter()
+            .filter_map(|copy| match copy {
+                SuperblockRead::Valid(superblock) => Some(*superblock),
+                _ => None,
+            })
+            .max_by_key(|superblock| superblock.generation);
+        let Some(superblock) = newest else {
+            // A commit is only ever written behind two valid superblocks, and the first one starts with the first block.
+            if first.iter().any(|&b| b != 0) {
+                return Err(RecoveryError::Superblocks);
+            }
+            self.phase = Phase::Create;
+            return Ok(None);
+        };
+        let expected = RING_START + superblock.ring_bytes;
+        let found = self.start.file_bytes.unwrap_or(0);
+        if found < expected {
+            return Err(RecoveryError::Short { found, expected });
+        }
+        self.report.superblock_mended = copies.contains(&SuperblockRead::Damaged);
+        self.report.clean = superblock.clean;
+        self.report.ring_bytes = superblock.ring_bytes;
+        self.report.shard = superblock.shard;
+        self.report.shards = superblock.shards;
+        self.report.incarnation = superblock.incarnation + 1;
+        if superblock.ring_bytes != self.config.ring_bytes {
+            self.config = Config {
+                piece_bytes: self.config.piece_bytes,
+                ..Config::new(superblock.ring_bytes, self.config.shard, self.config.shards)
+            };
+        }
+        self.boundary = superblock.anchor;
+        self.proven = superblock.durable;
+        self.window = Window {
+            ring_bytes: superblock.ring_bytes,
+            limit: superblock.anchor.position + superblock.ring_bytes,
+            ..Window::default()
+        };
+        self.superblock = Some(superblock);
+        self.phase = if superblock.clean { Phase::Done } else { Phase::Walk };
+        Ok(None)
+    }
+
+    // ------------------------------------------------------------------------------------------------ the chain
+
+    fn walk(&mut self) -> Option<Missing> {
+        let at = self.boundary.position;
+        let header = if at < self.window.limit {
+            let Some(bytes) = self.window.header(at) else {
+                return Some(self.window.missing(BLOCK));
+            };
+            self.header(&bytes, at)
+        } else {
+            None
+        };
+        match header {
+            Some((header, checksum))
+                if header.sequence == self.boundary.sequence && header.previous == self.boundary.previous =>
+            {
+                self.follow(header, checksum);
+            }
+            _ => {
+                self.phase = Phase::Search {
+                    at: at + BLOCK,
+                    first: None,
+                }
+            }
+        }
+        None
+    }
+
+    /// The header that belongs at `at`, as far as that can be said without knowing the one before it.
+    fn header(&self, bytes: &[u8], at: RingPosition) -> Option<(CommitHeader, u32)> {
+        let superblock = self.superblock.as_ref().expect("read before the ring");
+        let (header, checksum) = CommitHeader::decode(bytes, superblock.nonce)?;
+        let alive = if at < superblock.incarnation_start {
+            header.incarnation < superblock.incarnation
+        } else {
+            header.incarnation == superblock.incarnation
+        };
+        let fits = header.length <= superblock.ring_bytes && at + header.ring_bytes() <= self.window.limit;
+        let belongs = header.position == at && header.incarnation >= self.incarnation && alive && fits;
+        belongs.then_some((header, checksum))
+    }
+
+    fn follow(&mut self, header: CommitHeader, checksum: u32) {
+        self.incarnation = header.incarnation;
+        self.proven = self.proven.max(header.durable);
+        self.found.push_back(Found::Commit(header));
+        self.boundary = Boundary {
+            position: header.position + header.ring_bytes(),
+            sequence: header.sequence + 1,
+            previous: checksum,
+        };
+    }
+
+    /// No header at the boundary: looks for one further on that proves that there was one.
+    fn search(&mut self, mut at: RingPosition, mut first: Option<CommitHeader>) -> Option<Missing> {
+        while at < self.window.limit {
+            let Some(bytes) = self.window.header(at) else {
+                self.phase = Phase::Search { at, first };
+                return Some(self.window.missing(BLOCK));
+            };
+            if let Some((header, _)) = self.header(&bytes, at)
+                && header.sequence > self.boundary.sequence
+            {
+                self.proven = self.proven.max(header.durable);
+                let first = *first.get_or_insert(header);
+                if self.proven >= self.boundary.sequence {
+                    self.found.push_back(Found::Gap {
+                        from: self.boundary,
+                        to: first.position,
+                        sequence_end: first.sequence,
+                    });
+                    // The header behind the gap is taken as it is: its predecessor cannot be asked.
+                    self.boundary = Boundary {
+                        position: first.position,
+                        sequence: first.sequence,
+                        previous: first.previous,
+                    };
+                    self.phase = Phase::Walk;
+                    return None;
+                }
+            }
+            at += BLOCK;
+        }
+        let unproven = |found: &Found| matches!(found, Found::Commit(header) if header.sequence > self.proven);
+        let index = self.found.iter().position(unproven).unwrap_or(self.found.len());
+        self.phase = Phase::Verify { index };
+        None
+    }
+
+    /// Commits that may have been in flight, or were never flushed: the first incomplete one ends the chain.
+    fn verify(&mut self, index: usize) -> Option<Missing> {
+        let Some(found) = self.found.get(index) else {
+            self.chain_ends();
+            return None;
+        };
+        if let Found::Commit(header) = found {
+            let header = *header;
+            let Some(bytes) = self.window.get(header.position, header.ring_bytes()) else {
+                return Some(self.window.missing(header.ring_bytes()));
+            };
+            let commit = Bytes::copy_from_slice(&bytes[..header.length as usize]);
+            if !self.is_complete(&header, &commit) {
+                let lost = self.boundary.position - header.position;
+                let later = lost - header.ring_bytes();
+                self.report.torn_at = Some(header.position);
+                if later > 0 {
+                    self.report.unflushed_bytes_lost = lost;
+                }
+                self.found.truncate(index);
+                self.boundary = Boundary {
+                    position: header.position,
+                    sequence: header.sequence,
+                    previous: header.previous,
+                };
+                self.chain_ends();
+                return None;
+            }
+        }
+        self.phase = Phase::Verify { index: index + 1 };
+        None
+    }
+
+    fn is_complete(&self, header: &CommitHeader, commit: &Bytes) -> bool {
+        let mut digest = crc32fast::Hasher::new();
+        let mut frames = 0;
+        let mut at = COMMIT_HEADER_BYTES;
+        while at < commit.len() {
+            let Some(decoded) = self.decode(&commit.slice(at..)) else {
+                return false;
+            };
+            if decoded.sequence_low != header.sequence as u32 || !is_intact(&decoded.frame) {
+                return false;
+            }
+            digest.update(&decoded.checksum.to_le_bytes());
+            frames += 1;
+            at += decoded.ring_bytes;
+        }
+        at == commit.len() && frames == header.frames && digest.finalize() == header.digest
+    }
+
+    fn decode(&self, bytes: &Bytes) -> Option<Decoded> {
+        frame::decode(bytes, self.superblock.as_ref().expect("read before the ring").nonce)
+    }
+
+    fn chain_ends(&mut self) {
+        let superblock = self.superblock.as_ref().expect("read before the ring");
+        if superblock.durable >= self.boundary.sequence {
+            self.report.damage.push(Damage {
+                position: self.boundary.position,
+                bytes: 0,
+                lost: None,
+            });
+        }
+        let newest = self.found.iter().rev().find_map(|found| match found {
+            Found::Commit(header) => Some(header.replay_from),
+            Found::Gap { .. } => None,
+        });
+        let replay_from = newest
+            .unwrap_or(superblock.anchor.position)
+            .max(superblock.anchor.position);
+        while self.found.front().is_some_and(|found| found.end() <= replay_from) {
+            self.found.pop_front();
+        }
+        self.phase = Phase::Sync;
+    }
+
+    // ------------------------------------------------------------------------------------------------ frames
+
+    fn replay(&mut self) -> Option<Missing> {
+        let Some(found) = self.found.front() else {
+            // A set that was cut off by the crash: the frames that it would have replaced were given.
+            self.set = None;
+            self.phase = Phase::Done;
+            return None;
+        };
+        match *found {
+            Found::Commit(header) => {
+                let Some(commit) = self.window.take(header.position, header.ring_bytes()) else {
+                    return Some(self.window.missing(header.ring_bytes()));
+                };
+                self.report.commits += 1;
+                self.report.bytes += header.ring_bytes();
+                let boundary = Boundary {
+                    position: header.position,
+                    sequence: header.sequence,
+                    previous: header.previous,
+                };
+                let frames = commit.slice(COMMIT_HEADER_BYTES..header.length as usize);
+                self.frames(boundary, header.sequence + 1, COMMIT_HEADER_BYTES as u64, frames, true);
+            }
+            Found::Gap { from, to, sequence_end } => {
+                let Some(gap) = self.window.take(from.position, to - from.position) else {
+                    return Some(self.window.missing(to - from.position));
+                };
+                self.damaged(from.position, to - from.position, None);
+                self.frames(from, sequence_end, 0, gap, false);
+            }
+        }
+        self.found.pop_front();
+        None
+    }
+
+    /// Gives the intact frames of `bytes`, which lie `skipped` bytes behind `boundary` and belong to its commit or, up to
+    /// `sequence_end`, to later ones. Reports damaged frames and, when there should be nothing else, what is between frames.
+    fn frames(&mut self, boundary: Boundary, sequence_end: u64, skipped: u64, bytes: Bytes, dense: bool) {
+        let expected = boundary.sequence as u32;
+        let sequences = (sequence_end - boundary.sequence) as u32;
+        let mut at = 0;
+        let mut damaged_from = None;
+        while at < bytes.len() {
+            let decoded = self
+                .decode(&bytes.slice(at..))
+                .filter(|decoded| decoded.sequence_low.wrapping_sub(expected) < sequences);
+            let position = boundary.position + skipped + at as u64;
+            let Some(decoded) = decoded else {
+                damaged_from.get_or_insert(position);
+                at += FRAME_ALIGN;
+                continue;
+            };
+            if let Some(from) = damaged_from.take().filter(|_| dense) {
+                self.damaged(from, position - from, None);
+            }
+            at += decoded.ring_bytes;
+            if is_intact(&decoded.frame) {
+                self.fold(boundary, position, decoded);
+            } else {
+                let bytes = decoded.ring_bytes as u64;
+                self.damaged(position, bytes, lost(&decoded.frame));
+            }
+        }
+        if let Some(from) = damaged_from.filter(|_| dense) {
+            let end = boundary.position + skipped + bytes.len() as u64;
+            self.damaged(from, end - from, None);
         }
     }
+
+    fn damaged(&mut self, position: RingPosition, bytes: u64, lost: Option<Lost>) {
+        self.report.damage.push(Damage { position, bytes, lost });
+        self.behind_damage = true;
+        if let Some(set) = self.set.take() {
+            self.report.damage.push(Damage {
+                position: set.position,
+                bytes: 0,
+                lost: Some(Lost {
+                    log: set.restate.log,
+                    from: set.base,
+                    to: Offset::MAX,
+                }),
+            });
+        }
+    }
+
+    fn fold(&mut self, boundary: Boundary, position: RingPosition, decoded: Decoded) {
+        let Decoded { frame, in_set, .. } = decoded;
+        let behind_damage = std::mem::take(&mut self.behind_damage);
+        if in_set {
+            match &mut self.set {
+                Some(set) => {
+                    set.missing -= 1;
+                    set.frames.push(frame);
+                    self.complete_set();
+                }
+                None if behind_damage => {
+                    let log = frame.log;
+                    let (from, to) = (Offset::MIN, Offset::MAX);
+                    self.report.damage.push(Damage {
+                        position,
+                        bytes: 0,
+                        lost: Some(Lost { log, from, to }),
+                    });
+                }
+                // Its beginning lies before what replay needs, so the log does not need the rest either.
+                None => {}
+            }
+            return;
+        }
+        // A set that a crash cut off, in an earlier life: what it would have replaced is still there.
+        self.set = None;
+        let span_bytes = self.config.span_bytes();
+        self.live.enter_commit(boundary.sequence, boundary.position, span_bytes);
+        self.live.begun(boundary.sequence, boundary.previous);
+        if let Body::Restate { base, frames } = frame.body {
+            self.set = Some(Set {
+                restate: frame,
+                base,
+                missing: frames,
+                frames: Vec::new(),
+                position,
+            });
+            self.complete_set();
+            return;
+        }
+        let kind = match &frame.body {
+            Body::Append(append) => Kind::Append {
+                last_offset: append.last_offset,
+            },
+            Body::Truncate { to } => Kind::Truncate { to: *to },
+            Body::Drop => Kind::Drop,
+            Body::Start { .. } | Body::Epoch { .. } | Body::Restate { .. } => Kind::Control,
+        };
+        let bytes = frame.ring_bytes();
+        let log = frame.log;
+        let ticket = self.give(frame);
+        self.live.note(log, Note { ticket, bytes, kind });
+        self.live.durable(ticket);
+    }
+
+    /// Gives the set if none of its frames is missing.
+    fn complete_set(&mut self) {
+        let Some(Set {
+            restate, base, frames, ..
+        }) = self.set.take_if(|set| set.missing == 0)
+        else {
+            return;
+        };
+        let log = restate.log;
+        let bytes = restate.ring_bytes() + frames.iter().map(Frame::ring_bytes).sum::<u64>();
+        let end = frames.iter().rev().find_map(|frame| match &frame.body {
+            Body::Append(append) => Some(append.last_offset + 1),
+            _ => None,
+        });
+        let first = self.give(restate);
+        for frame in frames {
+            self.give(frame);
+        }
+        let last = Ticket(self.tickets);
+        self.live.note_set(log, base, first, last, bytes, end.unwrap_or(base));
+        self.live.durable(last);
+    }
+
+    fn give(&mut self, frame: Frame) -> Ticket {
+        self.tickets += 1;
+        self.report.frames += 1;
+        let ticket = Ticket(self.tickets);
+        self.ready.push_back(Replayed { ticket, frame });
+        ticket
+    }
 }
+
+/// Whether the part of a frame that its own checksum does not cover is what it was.
+fn is_intact(frame: &Frame) -> bool {
+    match &frame.body {
+        Body::Append(append) => StampedBatch::check(append.bytes.clone()).is_ok(),
+        _ => true,
+    }
+}
+
+fn lost(frame: &Frame) -> Option<Lost> {
+    match &frame.body {
+        Body::Append(append) => Some(Lost {
+            log: frame.log,
+            from: append.base_offset,
+            to: append.last_offset,
+        }),
+        _ => None,
+    }
+}
+
+/// A stretch of the ring in memory.
+#[derive(Debug, Default)]
+struct Window {
+    /// 0 while the superblocks are read.
+    ring_bytes: u64,
+    /// Ring position at which the ring comes round to the anchor.
+    limit: RingPosition,
+    at: RingPosition,
+    bytes: BytesMut,
+    /// Asked for, in bytes.
+    asked: usize,
+}
+
+/// A range of the ring file to read.
+#[derive(Debug)]
+struct Missing {
+    position: Position,
+    len: usize,
+}
+
+impl Window {
+    /// `len` bytes at `at`, if they are here; otherwise the window moves there and [`Window::missing`] says what to read.
+    fn get(&mut self, at: RingPosition, len: u64) -> Option<&[u8]> {
+        self.move_to(at);
+        self.bytes.get(..len as usize)
+    }
+
+    /// What may be a commit's header at `at`.
+    fn header(&mut self, at: RingPosition) -> Option<[u8; COMMIT_HEADER_BYTES]> {
+        let block = self.get(at, BLOCK)?;
+        Some(block[..COMMIT_HEADER_BYTES].try_into().expect("shorter than a block"))
+    }
+
+    fn take(&mut self, at: RingPosition, len: u64) -> Option<Bytes> {
+        self.move_to(at);
+        (self.bytes.len() as u64 >= len).then(|| {
+            self.at += len;
+            self.bytes.split_to(len as usize).freeze()
+        })
+    }
+
+    fn file(&mut self, at: Position, len: u64) -> Option<Bytes> {
+        self.move_to(at);
+        self.bytes.get(..len as usize).map(Bytes::copy_from_slice)
+    }
+
+    fn move_to(&mut self, at: RingPosition) {
+        let here = self.at..=self.at + self.bytes.len() as u64;
+        if here.contains(&at) {
+            self.bytes.advance((at - self.at) as usize);
+        } else {
+            self.bytes.clear();
+        }
+        self.at = at;
+    }
+
+    /// The next read that brings the window nearer to `len` bytes.
+    fn missing(&mut self, len: u64) -> Missing {
+        let from = self.at + self.bytes.len() as u64;
+        let wanted = (len - self.bytes.len() as u64).max(READ_BYTES);
+        let in_file = from % self.ring_bytes;
+        let len = wanted
+            .min(READ_BYTES)
+            .min(self.limit - from)
+            .min(self.ring_bytes - in_file);
+        self.asked = len as usize;
+        Missing {
+            position: RING_START + in_file,
+            len: self.asked,
+        }
+    }
+
+    fn missing_in_file(&mut self, len: u64) -> Missing {
+        self.asked = len as usize - self.bytes.len();
+        Missing {
+            position: self.at + self.bytes.len() as u64,
+            len: self.asked,
+        }
+    }
+
+    fn fill(&mut self, bytes: Bytes) {
+        let whole = self.bytes.len() + self.asked;
+        self.bytes.extend_from_slice(&bytes[..bytes.len().min(self.asked)]);
+        self.bytes.resize(whole, 0);
+        self.asked = 0;
+    }
+}
+
+/// The size of one read: the fastest for direct I/O.
+const READ_BYTES: u64 = 256 * 1024;

@@ -5,7 +5,9 @@ use std::collections::VecDeque;
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::Ticket;
-use super::format::{BLOCK, Boundary, COMMIT_HEADER_BYTES, CommitHeader, RING_START, RingPosition, Superblock};
+use super::format::{
+    BLOCK, Boundary, COMMIT_HEADER_BYTES, CommitHeader, RING_BYTES_MIN, RING_START, RingPosition, Superblock,
+};
 use super::frame::{self, Binding, Body, FRAME_HEADER_BYTES, Frame};
 use super::live::{Kind, Live, Note};
 use crate::types::{LogId, Offset, Position, ShardId};
@@ -13,7 +15,7 @@ use crate::types::{LogId, Offset, Position, ShardId};
 /// What the journal is told once.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Config {
-    /// Bytes of the ring without its superblocks; a multiple of [`BLOCK`], at least [`Config::RING_BYTES_MIN`]. Twice what
+    /// Bytes of the ring without its superblocks; a multiple of [`BLOCK`], at least [`RING_BYTES_MIN`]. Twice what
     /// the logs may hold unapplied is a good size: as much as is live is kept free for carrying it.
     pub ring_bytes: u64,
     pub shard: ShardId,
@@ -25,10 +27,8 @@ pub struct Config {
 }
 
 impl Config {
-    pub const RING_BYTES_MIN: u64 = 32 * BLOCK;
-
     pub fn new(ring_bytes: u64, shard: ShardId, shards: u16) -> Config {
-        assert!(ring_bytes.is_multiple_of(BLOCK) && ring_bytes >= Config::RING_BYTES_MIN);
+        assert!(ring_bytes.is_multiple_of(BLOCK) && ring_bytes >= RING_BYTES_MIN);
         Config {
             ring_bytes,
             shard,
@@ -44,7 +44,7 @@ impl Config {
     }
 
     /// Commits this near to one another are one to replay: the oldest live frame holds at most so much more than itself.
-    fn span_bytes(&self) -> u64 {
+    pub(super) fn span_bytes(&self) -> u64 {
         (self.ring_bytes / 128).max(BLOCK)
     }
 
@@ -297,7 +297,7 @@ impl Journal {
         if self.end_with(bytes) + carry + reserve > self.tail() + self.config.ring_bytes {
             return Err(PushError::Full);
         }
-        let ticket = self.encode(&frame, flush);
+        let ticket = self.encode(&frame, flush, false);
         let note = Note { ticket, bytes, kind };
         self.live.note(frame.log, note);
         Ok(ticket)
@@ -331,19 +331,19 @@ impl Journal {
         if self.end + self.config.carry_bytes(bytes, 0) > self.tail() + self.config.ring_bytes {
             return Err(PushError::Full);
         }
-        let first = self.encode(&restate, true);
+        let first = self.encode(&restate, true, false);
         // Tracked before its other frames open another span: replay needs the set from its first frame on.
         let last = Ticket(first.0 + frames.len() as u64);
         self.live.note_set(log, base, first, last, bytes, set_end);
         for frame in frames {
             assert_eq!(frame.log, log);
-            self.encode(frame, true);
+            self.encode(frame, true, true);
         }
         Ok(last)
     }
 
     /// Appends a frame to the newest pending commit or begins one.
-    fn encode(&mut self, frame: &Frame, flush: bool) -> Ticket {
+    fn encode(&mut self, frame: &Frame, flush: bool, in_set: bool) -> Ticket {
         let ticket = Ticket(self.next_ticket);
         self.next_ticket += 1;
         let bytes = frame.ring_bytes();
@@ -366,6 +366,7 @@ impl Journal {
         let binding = Binding {
             nonce: self.nonce,
             sequence: commit.sequence,
+            in_set,
         };
         let checksum = frame::encode_header(frame, binding, &mut self.encoding);
         commit.digest.update(&checksum.to_le_bytes());
