@@ -3,6 +3,7 @@
 //! `ARCHITECTURE.md` is the map. `async`, glommio, files, sockets, clocks and randomness are named in `runtime`, `client`
 //! and `cli` only; everything else is synchronous and is told the time.
 
+pub mod cli;
 pub mod config;
 pub mod error;
 pub mod journal;

@@ -1,7 +1,8 @@
 //! What DescribeConfigs says: each setting's value, where it comes from, and the names by which it could have been set.
 
 use super::broker::{Overrides, topic_text};
-use super::setting::{Kind, SETTINGS, Scope, Setting};
+use super::markdown::settings_of;
+use super::setting::{Kind, Scope, Setting};
 use super::{BrokerConfig, Sources};
 
 /// Where a value was set (`ConfigSource` of DescribeConfigs).
@@ -38,7 +39,7 @@ pub struct Synonym {
 
 /// Every setting of a topic with these overrides.
 pub fn describe_topic(broker: &BrokerConfig, overrides: &Overrides) -> Vec<Described> {
-    rows(Scope::Topic)
+    settings_of(Scope::Topic)
         .map(|setting| {
             let own = overrides.get(setting.key).map(|value| Synonym {
                 name: setting.key,
@@ -62,7 +63,7 @@ pub fn describe_topic(broker: &BrokerConfig, overrides: &Overrides) -> Vec<Descr
 
 /// Every setting of the broker.
 pub fn describe_broker(broker: &BrokerConfig) -> Vec<Described> {
-    rows(Scope::Broker)
+    settings_of(Scope::Broker)
         .map(|setting| {
             let value = broker.sources.get(setting.key).or(setting.default).map(str::to_owned);
             described(setting, value, synonyms(&broker.sources, &names_of(setting)))
@@ -72,7 +73,7 @@ pub fn describe_broker(broker: &BrokerConfig) -> Vec<Described> {
 
 /// The cluster's dynamic defaults (the broker resource with the empty name): only what is set there.
 pub fn describe_cluster_default(broker: &BrokerConfig) -> Vec<Described> {
-    rows(Scope::Broker)
+    settings_of(Scope::Broker)
         .filter_map(|setting| {
             let value = broker.sources.dynamic_default.get(setting.key)?.clone();
             let mut synonyms = synonyms(&broker.sources, &names_of(setting));
@@ -80,10 +81,6 @@ pub fn describe_cluster_default(broker: &BrokerConfig) -> Vec<Described> {
             Some(described(setting, Some(value), synonyms))
         })
         .collect()
-}
-
-fn rows(scope: Scope) -> impl Iterator<Item = &'static Setting> {
-    SETTINGS.iter().filter(move |setting| setting.scope == scope)
 }
 
 fn described(setting: &'static Setting, value: Option<String>, synonyms: Vec<Synonym>) -> Described {
@@ -100,7 +97,8 @@ fn described(setting: &'static Setting, value: Option<String>, synonyms: Vec<Syn
 
 /// The names under which a broker's setting can be set: itself, then the coarser units of the same thing.
 fn names_of(setting: &'static Setting) -> Vec<(&'static str, Option<&'static str>)> {
-    let units = rows(Scope::Topic).find(|topic| topic.from_broker.first().is_some_and(|from| from.key == setting.key));
+    let units =
+        settings_of(Scope::Topic).find(|topic| topic.from_broker.first().is_some_and(|from| from.key == setting.key));
     match units {
         Some(topic) => topic.from_broker.iter().map(|from| (from.key, from.default)).collect(),
         None => vec![(setting.key, setting.default)],

@@ -11,6 +11,7 @@
 mod broker;
 mod describe;
 mod limits;
+mod markdown;
 mod properties;
 mod setting;
 mod table;
@@ -19,6 +20,7 @@ mod value;
 pub use broker::{BrokerConfig, Overrides, Sources};
 pub use describe::{ConfigSource, Described, Synonym, describe_broker, describe_cluster_default, describe_topic};
 pub use limits::Limits;
+pub use markdown::{markdown_table, settings_of};
 pub use properties::parse_properties;
 pub use setting::{Bounds, ConfigError, Kind, Origin, Pair, SETTINGS, Scope, Setting, nearest_key, setting};
 pub use table::{BrokerSettings, TopicConfig};

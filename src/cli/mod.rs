@@ -1,0 +1,147 @@
+//! The command line: what is asked for, the configuration it names, and one file per subcommand.
+//!
+//! Exit codes: 0 done; 1 it failed; 2 the command line or the configuration is wrong, nothing was touched.
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use tracing::level_filters::LevelFilter;
+
+use crate::config::{BrokerConfig, ConfigError, LogLevel, Origin, Pair, parse_properties};
+
+mod check;
+mod serve;
+mod settings;
+
+#[derive(Parser)]
+#[command(
+    name = "tidemill",
+    version,
+    about = "A log broker that speaks the Apache Kafka protocol and flushes before it answers",
+    max_term_width = 120
+)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the broker. Without options it listens on 127.0.0.1:9092 and keeps its data in ./tidemill-data
+    Serve(ConfigOptions),
+    /// Say whether this machine and the data folder are fit for `serve`, and what to change if not
+    Check(ConfigOptions),
+    /// List every setting: key, type, default, bounds and what it does
+    Settings {
+        /// As the table in README.md
+        #[arg(long)]
+        markdown: bool,
+    },
+}
+
+/// Later ones win: the file, then --set in its order, then the other options.
+#[derive(Args)]
+struct ConfigOptions {
+    /// Settings in the syntax of Kafka's server.properties
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// One setting; `tidemill settings` lists them
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// The data folder (log.dirs)
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<String>,
+    /// Where to listen (listeners); port 0 takes a free one
+    #[arg(long, value_name = "HOST:PORT")]
+    listen: Option<String>,
+    /// What clients are told to connect to (advertised.listeners)
+    #[arg(long, value_name = "HOST:PORT")]
+    advertise: Option<String>,
+    /// The cores that get a shard each (tidemill.cores): auto, or numbers and ranges such as 0,2-3
+    #[arg(long, value_name = "LIST|auto")]
+    cores: Option<String>,
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    match CommandLine::parse().command {
+        Command::Serve(options) => with_config(&options, serve::run),
+        Command::Check(options) => with_config(&options, check::run),
+        Command::Settings { markdown } => settings::run(markdown),
+    }
+}
+
+fn with_config(options: &ConfigOptions, run: impl FnOnce(BrokerConfig) -> ExitCode) -> ExitCode {
+    let config = options
+        .pairs()
+        .and_then(|pairs| BrokerConfig::from_pairs(&pairs).map_err(|e: ConfigError| e.to_string()));
+    match config {
+        Ok(config) => {
+            log_to_stderr(config.log_level);
+            run(config)
+        }
+        Err(message) => {
+            eprintln!("tidemill: {message}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+impl ConfigOptions {
+    fn pairs(&self) -> Result<Vec<Pair>, String> {
+        let mut pairs = Vec::new();
+        if let Some(path) = &self.config {
+            let name = path.display().to_string();
+            let text = std::fs::read_to_string(path).map_err(|e| format!("--config {name}: {e}"))?;
+            pairs = parse_properties(&name, &text).map_err(|e| e.to_string())?;
+        }
+        for set in &self.set {
+            let (key, value) = set
+                .split_once('=')
+                .ok_or_else(|| format!("--set: expected KEY=VALUE, found {set:?}"))?;
+            pairs.push(pair("--set", key.trim(), value.to_owned()));
+        }
+        let plaintext = |address: &String| format!("PLAINTEXT://{address}");
+        let named = [
+            ("--data-dir", "log.dirs", self.data_dir.clone()),
+            ("--listen", "listeners", self.listen.as_ref().map(plaintext)),
+            (
+                "--advertise",
+                "advertised.listeners",
+                self.advertise.as_ref().map(plaintext),
+            ),
+            ("--cores", "tidemill.cores", self.cores.clone()),
+        ];
+        for (option, key, value) in named {
+            pairs.extend(value.map(|value| pair(option, key, value)));
+        }
+        Ok(pairs)
+    }
+}
+
+fn pair(option: &'static str, key: &str, value: String) -> Pair {
+    Pair {
+        key: key.to_owned(),
+        value,
+        origin: Origin::Option(option),
+    }
+}
+
+/// One line per event, on stderr; nothing but `tidemill.log.level` says which.
+fn log_to_stderr(level: LogLevel) {
+    let level = match level {
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Debug => LevelFilter::DEBUG,
+        LogLevel::Trace => LevelFilter::TRACE,
+    };
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_max_level(level)
+        .with_target(false)
+        .with_ansi(std::io::stderr().is_terminal())
+        .init();
+}
