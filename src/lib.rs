@@ -5,6 +5,7 @@
 
 pub mod cli;
 pub mod config;
+pub mod controller;
 pub mod error;
 pub mod journal;
 pub mod log;

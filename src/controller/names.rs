@@ -1,0 +1,95 @@
+//! What a topic may be called, in Kafka's words (`org.apache.kafka.common.internals.Topic`).
+
+use super::image::Image;
+
+const NAME_CHARS_MAX: usize = 249;
+
+/// Topics of the broker's own, which clients read as internal. (`__cluster_metadata` is not among them in Kafka either: it
+/// is no topic that the metadata knows.)
+const INTERNAL: [&str; 3] = ["__consumer_offsets", "__transaction_state", "__share_group_state"];
+
+pub const CLUSTER_METADATA: &str = "__cluster_metadata";
+
+pub fn is_internal(name: &str) -> bool {
+    INTERNAL.contains(&name)
+}
+
+/// Why `name` cannot be a topic's; the text of INVALID_TOPIC_EXCEPTION.
+pub fn check(name: &str) -> Result<(), String> {
+    let reason = if name.is_empty() {
+        "the empty string is not allowed".to_owned()
+    } else if name == "." || name == ".." {
+        format!("'{name}' is not allowed")
+    } else if name.encode_utf16().count() > NAME_CHARS_MAX {
+        format!("the length of '{name}' is longer than the max allowed length {NAME_CHARS_MAX}")
+    } else if !name
+        .bytes()
+        .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+    {
+        format!("'{name}' contains one or more characters other than ASCII alphanumerics, '.', '_' and '-'")
+    } else {
+        return Ok(());
+    };
+    Err(format!("Topic name is invalid: {reason}"))
+}
+
+/// The topic whose metrics would have the name of `name`'s, because metrics write '.' as '_'.
+///
+/// `__consumer_offsets` has five such characters: all the names that could collide are looked up when they are few, and
+/// only otherwise every topic is compared.
+pub fn colliding<'a>(image: &'a Image, name: &str) -> Option<&'a str> {
+    let places: Vec<usize> = name
+        .bytes()
+        .enumerate()
+        .filter(|(_, b)| matches!(b, b'.' | b'_'))
+        .map(|(i, _)| i)
+        .collect();
+    if places.is_empty() {
+        return None;
+    }
+    if places.len() <= PLACES_LOOKED_UP_MAX {
+        let mut spelled = name.as_bytes().to_vec();
+        return (0..1usize << places.len()).find_map(|choice| {
+            for (bit, &at) in places.iter().enumerate() {
+                spelled[at] = if choice >> bit & 1 == 1 { b'.' } else { b'_' };
+            }
+            let spelled = std::str::from_utf8(&spelled).ok()?;
+            image.topic(spelled).map(|topic| &*topic.name)
+        });
+    }
+    let unified = name.replace('.', "_");
+    image.topics_by_name_from("").map(|topic| &*topic.name).find(|other| {
+        other.len() == name.len()
+            && other
+                .bytes()
+                .zip(unified.bytes())
+                .all(|(b, unified)| b == unified || (b == b'.' && unified == b'_'))
+    })
+}
+
+const PLACES_LOOKED_UP_MAX: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_are_kafkas() {
+        assert_eq!(check("a.b_c-D9"), Ok(()));
+        assert_eq!(
+            check("").unwrap_err(),
+            "Topic name is invalid: the empty string is not allowed"
+        );
+        assert_eq!(check("..").unwrap_err(), "Topic name is invalid: '..' is not allowed");
+        assert_eq!(
+            check("a b").unwrap_err(),
+            "Topic name is invalid: 'a b' contains one or more characters other than ASCII alphanumerics, '.', '_' and '-'"
+        );
+        assert_eq!(check(&"x".repeat(249)), Ok(()));
+        assert!(
+            check(&"x".repeat(250))
+                .unwrap_err()
+                .ends_with("is longer than the max allowed length 249")
+        );
+    }
+}

@@ -1,0 +1,191 @@
+//! Applies the metadata log, batch by batch: the only way in which an [`Image`] changes.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::config::BrokerConfig;
+use crate::record::{RecordError, Records, StampedBatch};
+use crate::types::{NodeId, Offset};
+use crate::wire::WireError;
+use crate::wire::control_records::{ControlRecord, VotersRecord};
+use crate::wire::metadata_records::MetadataRecord;
+
+use super::image::{Image, Reached};
+
+/// Metadata batches are not compressed by Kafka 4.1 or by us; one that is may inflate to no more than this.
+const INFLATED_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// The metadata log cannot be followed beyond this point, and nothing may be served on less than all of it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReplayError {
+    #[error("metadata batch at offset {offset}: {why}")]
+    Batch { offset: Offset, why: RecordError },
+    #[error("metadata record at offset {offset}: {why}")]
+    Record { offset: Offset, why: WireError },
+    #[error("metadata record at offset {offset}: {what}")]
+    Contradiction { offset: Offset, what: String },
+    #[error("metadata batch at offset {found} where {expected} should be")]
+    Gap { expected: Offset, found: Offset },
+}
+
+/// The state of the metadata log's reader: the image, an open transaction, and what the log says about its own voters.
+#[derive(Clone, Debug)]
+pub struct Replay {
+    image: Image,
+    /// The image as it will be when the open transaction ends; `None` outside of one (KIP-868).
+    transaction: Option<Image>,
+    /// The last KRaftVersion control record.
+    pub(super) kraft_version: i16,
+    /// The last KRaftVoters control record.
+    pub(super) voters: Option<VotersRecord>,
+    /// Of the next record.
+    next_offset: Offset,
+    /// Configurations of topics that could not be resolved, and why; in force is what is left without the bad values.
+    complaints: Vec<String>,
+}
+
+impl Replay {
+    /// Before the first record. `config` is this broker's own, from its file and command line.
+    pub fn new(cluster_id: &str, node_id: NodeId, config: Arc<BrokerConfig>) -> Replay {
+        Replay::from_image(Image::empty(cluster_id, node_id, config))
+    }
+
+    pub(super) fn from_image(image: Image) -> Replay {
+        Replay {
+            next_offset: image.reached.offset + 1,
+            image,
+            transaction: None,
+            kraft_version: 0,
+            voters: None,
+            complaints: Vec::new(),
+        }
+    }
+
+    /// Without the records of a transaction that has not ended.
+    pub fn image(&self) -> &Image {
+        &self.image
+    }
+
+    pub fn next_offset(&self) -> Offset {
+        self.next_offset
+    }
+
+    /// A transaction was begun and neither ended nor aborted.
+    pub fn in_transaction(&self) -> bool {
+        self.transaction.is_some()
+    }
+
+    /// No metadata record was ever applied: the folder is fresh.
+    pub fn is_empty(&self) -> bool {
+        self.image.features.is_empty() && self.image.topic_count() == 0
+    }
+
+    /// What was found in the log that this broker cannot act on, each said once.
+    pub fn take_complaints(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.complaints)
+    }
+
+    /// Applies the next batch of the log. After an error the state must not be used.
+    pub fn apply(&mut self, batch: &StampedBatch) -> Result<(), ReplayError> {
+        if batch.base_offset != self.next_offset {
+            return Err(ReplayError::Gap {
+                expected: self.next_offset,
+                found: batch.base_offset,
+            });
+        }
+        self.apply_records(batch)?;
+        self.next_offset = batch.next_offset();
+        let reached = Reached {
+            offset: batch.last_offset(),
+            epoch: batch.leader_epoch,
+            timestamp_ms: batch.max_timestamp,
+        };
+        // A snapshot must not end inside a transaction.
+        match &mut self.transaction {
+            Some(image) => image.reached = reached,
+            None => self.image.reached = reached,
+        }
+        Ok(())
+    }
+
+    /// The records of a batch of a log or of a snapshot, whatever its offsets.
+    pub(super) fn apply_records(&mut self, batch: &StampedBatch) -> Result<(), ReplayError> {
+        let failed = |why| ReplayError::Batch {
+            offset: batch.base_offset,
+            why,
+        };
+        let mut touched = BTreeSet::new();
+        for record in Records::of(batch, INFLATED_BYTES_MAX).map_err(failed)? {
+            let record = record.map_err(failed)?;
+            let refused = |why| ReplayError::Record {
+                offset: record.offset,
+                why,
+            };
+            let value = record
+                .value
+                .as_ref()
+                .ok_or(refused(WireError::UnexpectedNull { at: 0 }))?;
+            if batch.is_control() {
+                let key = record.key.as_deref().unwrap_or_default();
+                self.apply_control(ControlRecord::decode(key, value).map_err(refused)?);
+            } else {
+                let decoded = MetadataRecord::decode(value).map_err(refused)?;
+                self.apply_one(&decoded, &mut touched)
+                    .map_err(|what| ReplayError::Contradiction {
+                        offset: record.offset,
+                        what,
+                    })?;
+            }
+        }
+        self.resolve(&mut touched);
+        Ok(())
+    }
+
+    fn apply_control(&mut self, record: ControlRecord) {
+        match record {
+            ControlRecord::KRaftVersion(record) => self.kraft_version = record.kraft_version,
+            ControlRecord::KRaftVoters(record) => self.voters = Some(record),
+            _ => {}
+        }
+    }
+
+    fn apply_one(&mut self, record: &MetadataRecord, touched: &mut BTreeSet<Touched>) -> Result<(), String> {
+        match (record, self.transaction.is_some()) {
+            (MetadataRecord::BeginTransaction(_), true) => return Err("a transaction begins inside another".into()),
+            (MetadataRecord::BeginTransaction(_), false) => {
+                self.resolve(touched);
+                self.transaction = Some(self.image.clone());
+            }
+            (MetadataRecord::EndTransaction(_) | MetadataRecord::AbortTransaction(_), false) => {
+                return Err("a transaction ends that was not begun".into());
+            }
+            (MetadataRecord::EndTransaction(_), true) => {
+                self.resolve(touched);
+                self.image = self.transaction.take().expect("a transaction is open");
+            }
+            (MetadataRecord::AbortTransaction(_), true) => {
+                touched.clear();
+                self.transaction = None;
+            }
+            _ => self.newest().apply(record, touched)?,
+        }
+        Ok(())
+    }
+
+    fn newest(&mut self) -> &mut Image {
+        self.transaction.as_mut().unwrap_or(&mut self.image)
+    }
+
+    fn resolve(&mut self, touched: &mut BTreeSet<Touched>) {
+        let complaints = self.newest().resolve(std::mem::take(touched));
+        self.complaints.extend(complaints);
+    }
+}
+
+/// A configuration that has to be resolved again once a batch is applied. In the order in which that must happen: a
+/// topic's builds on the broker's.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Touched {
+    Broker,
+    Topic(Arc<str>),
+}
