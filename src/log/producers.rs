@@ -536,6 +536,7 @@ mod tests {
     use super::*;
     use crate::record::BatchBuilder;
     use crate::record::build::control_key;
+    use crate::record::scan::{Depth, Scan};
     use proptest::prelude::*;
 
     const ID: ProducerId = 77;
@@ -727,6 +728,43 @@ mod tests {
             flipped[at] ^= 1;
             assert!(decode_snapshot(&flipped).is_err(), "flipped at {at}");
         }
+    }
+
+    /// A Kafka 4.1 broker's own segments and the snapshots that it took of them: an idempotent producer, and a
+    /// transactional one that committed, aborted and was cut off.
+    #[test]
+    fn kafkas_snapshots_are_our_snapshots() {
+        let segments: [(&[u8], &[u8], Offset); 2] = [
+            (
+                include_bytes!("../../tests/data/kafka/transactions-0.log"),
+                include_bytes!("../../tests/data/kafka/transactions-4.snapshot"),
+                3,
+            ),
+            (
+                include_bytes!("../../tests/data/kafka/transactions-4.log"),
+                include_bytes!("../../tests/data/kafka/transactions-8.snapshot"),
+                7,
+            ),
+        ];
+        let mut producers = Producers::new();
+        let mut ended = vec![];
+        for (segment, snapshot, stable) in segments {
+            let segment = Bytes::from_static(segment);
+            for view in Scan::new(&segment, Depth::Crc) {
+                ended.extend(producers.append(&view.slice_of(&segment)));
+            }
+            assert_eq!(encode_snapshot(&producers), snapshot);
+            producers.forget_ended(Offset::MAX);
+            assert_eq!(producers.last_stable_offset(100), stable);
+            let loaded = decode_snapshot(snapshot).unwrap();
+            assert_eq!(encode_snapshot(&loaded), snapshot);
+            assert_eq!(loaded.last_stable_offset(100), stable);
+        }
+        let ended: Vec<_> = ended
+            .iter()
+            .map(|it| (it.first_offset, it.last_offset, it.aborted))
+            .collect();
+        assert_eq!(ended, [(3, 4, false), (5, 6, true)]);
     }
 
     proptest! {

@@ -80,8 +80,9 @@ impl<'a> Scan<'a> {
         if rest.is_empty() {
             return Err(Stop::End);
         }
-        let prefix = &rest[..rest.len().min(PREFIX_BYTES)];
-        if prefix.iter().all(|&byte| byte == 0) && rest.iter().all(|&byte| byte == 0) {
+        // Fewer zeros may be the front of a batch with a small offset, whose rest was not given.
+        let may_be_zeros = rest.first_chunk::<PREFIX_BYTES>() == Some(&[0; PREFIX_BYTES]);
+        if may_be_zeros && rest.iter().all(|&byte| byte == 0) {
             return Err(Stop::Zeros { position });
         }
         let size = match size_of_batch(rest) {
@@ -140,6 +141,93 @@ impl<'a> Iterator for Scan<'a> {
                 self.stop = Some(stop);
                 None
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::build::BatchBuilder;
+    use super::*;
+    use proptest::prelude::*;
+
+    fn three() -> Vec<u8> {
+        let mut bytes = vec![];
+        for i in 0..3 {
+            let builder = BatchBuilder::new()
+                .record(i, None, Some(b"a value"))
+                .record(i, None, None);
+            bytes.extend_from_slice(builder.build_stamped(i * 2, 0).bytes());
+        }
+        bytes
+    }
+
+    fn scan(bytes: &[u8]) -> (Vec<i64>, Stop) {
+        let mut scan = Scan::new(bytes, Depth::Crc);
+        let offsets = scan.by_ref().map(|view| view.header.base_offset).collect();
+        (offsets, scan.stop().cloned().expect("it has ended"))
+    }
+
+    #[test]
+    fn ends_where_and_why() {
+        let bytes = three();
+        let size = bytes.len() / 3;
+        assert_eq!(scan(&bytes), (vec![0, 2, 4], Stop::End));
+        assert_eq!(scan(&[]), (vec![], Stop::End));
+        let mut padded = bytes.clone();
+        padded.extend_from_slice(&[0; 5]);
+        let more = Stop::Torn {
+            position: 3 * size,
+            size: PREFIX_BYTES,
+        };
+        assert_eq!(scan(&padded), (vec![0, 2, 4], more));
+        padded.extend_from_slice(&[0; 500]);
+        assert_eq!(scan(&padded), (vec![0, 2, 4], Stop::Zeros { position: 3 * size }));
+        padded.push(1);
+        assert!(
+            matches!(scan(&padded).1, Stop::Corrupt { .. }),
+            "zeros and then something"
+        );
+        for cut in 2 * size + 1..3 * size {
+            let (offsets, stop) = scan(&bytes[..cut]);
+            assert_eq!(offsets, [0, 2], "cut at {cut}");
+            let Stop::Torn { position, size: needed } = stop else {
+                panic!("cut at {cut}: {stop:?}")
+            };
+            assert!(
+                position == 2 * size && (needed == size || cut < position + PREFIX_BYTES),
+                "cut at {cut}"
+            );
+        }
+        let mut flipped = bytes;
+        flipped[size + 70] ^= 1;
+        let (offsets, stop) = scan(&flipped);
+        assert_eq!(offsets, [0]);
+        assert!(matches!(stop, Stop::Corrupt { position, why: RecordError::Crc { .. } } if position == size));
+        let trusting = Scan::new(&flipped, Depth::Headers).count();
+        assert_eq!(trusting, 3);
+    }
+
+    #[test]
+    fn slices_are_the_batches() {
+        let bytes = Bytes::from(three());
+        for view in Scan::new(&bytes, Depth::Crc) {
+            let batch = view.slice_of(&bytes);
+            assert_eq!(StampedBatch::check(batch.bytes().clone()), Ok(batch));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes(bytes in prop::collection::vec(any::<u8>(), 0..300), depth in prop::sample::select(vec![Depth::Headers, Depth::Crc])) {
+            let mut scan = Scan::new(&bytes, depth);
+            let mut position = 0;
+            for view in scan.by_ref() {
+                prop_assert_eq!(view.position, position);
+                position += view.bytes.len();
+            }
+            prop_assert_eq!(scan.position(), position);
+            prop_assert!(scan.stop().is_some());
         }
     }
 }
