@@ -1,0 +1,162 @@
+//! Reading batches from a segment's file: whole blocks, at most [`OPERATION_BYTES_MAX`] in one operation, until the batches
+//! that are wanted are complete.
+
+use bytes::{Bytes, BytesMut};
+
+use crate::record::{Scan, Stop, View};
+use crate::types::{BLOCK_BYTES, File, OPERATION_BYTES_MAX, Offset, Position};
+
+use super::lookup::Search;
+use super::read::Wanted;
+use crate::record::scan::Depth;
+
+/// One operation: bytes `position .. position + len` of `file`, fewer at its end. What comes goes to
+/// [`Log::finish_read`](super::Log::finish_read), [`Log::finish_list`](super::Log::finish_list) or
+/// [`Log::finish_truncation`](super::Log::finish_truncation), whoever gave it.
+#[derive(Clone, Debug)]
+pub struct DiskRead {
+    pub file: File,
+    pub position: Position,
+    pub len: usize,
+    pub(super) segment_base: Offset,
+    pub(super) generation: u64,
+    /// The batch at which what is wanted begins.
+    pub(super) from: Position,
+    /// Whole batches end here.
+    pub(super) limit: Position,
+    /// `from .. position`, read by earlier operations because the batch at `from` is longer than one.
+    held: Vec<Bytes>,
+    pub(super) goal: Goal,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Goal {
+    Read(Wanted),
+    List(Search),
+    Cut(Offset),
+}
+
+/// Where a [`DiskRead`] begins and ends.
+pub(super) struct Stretch {
+    pub file: File,
+    pub segment_base: Offset,
+    pub generation: u64,
+    pub from: Position,
+    pub limit: Position,
+}
+
+impl DiskRead {
+    /// Reads `wanted` bytes from `stretch.from` on, as far as one operation reaches.
+    pub(super) fn new(stretch: Stretch, wanted: u64, goal: Goal) -> DiskRead {
+        debug_assert!(stretch.from < stretch.limit);
+        let mut read = DiskRead {
+            file: stretch.file,
+            position: 0,
+            len: 0,
+            segment_base: stretch.segment_base,
+            generation: stretch.generation,
+            from: stretch.from,
+            limit: stretch.limit,
+            held: Vec::new(),
+            goal,
+        };
+        read.aim(stretch.from, wanted);
+        read
+    }
+
+    /// At most this many bytes of batches will come of it, unless a single batch is larger.
+    pub fn bytes_max(&self) -> usize {
+        match &self.goal {
+            Goal::Read(wanted) => wanted.bytes_max,
+            Goal::List(_) | Goal::Cut(_) => 0,
+        }
+    }
+
+    fn aim(&mut self, at: Position, wanted: u64) {
+        let end = at
+            .saturating_add(wanted.max(1))
+            .min(self.limit)
+            .next_multiple_of(BLOCK_BYTES);
+        self.position = at - at % BLOCK_BYTES;
+        self.len = (end - self.position).min(OPERATION_BYTES_MAX as u64) as usize;
+    }
+
+    /// The bytes from `from` on, as far as they were read. None when the file ended before what was asked for.
+    pub(super) fn view(&self, bytes: Bytes) -> Option<Bytes> {
+        let end = (self.position + self.len as u64).min(self.limit);
+        let skip = if self.held.is_empty() {
+            self.from - self.position
+        } else {
+            0
+        };
+        if (bytes.len() as u64) < end - self.position {
+            return None;
+        }
+        let fresh = bytes.slice(skip as usize..(end - self.position) as usize);
+        if self.held.is_empty() {
+            return Some(fresh);
+        }
+        let mut whole = BytesMut::with_capacity(self.held.iter().map(Bytes::len).sum::<usize>() + fresh.len());
+        self.held.iter().for_each(|held| whole.extend_from_slice(held));
+        whole.extend_from_slice(&fresh);
+        Some(whole.freeze())
+    }
+
+    /// The operation that goes on where `view` ended for lack of bytes: at the batch `at`, of which `size` bytes are needed.
+    /// None when there are no more below the limit.
+    pub(super) fn go_on(&self, view: &Bytes, at: usize, size: usize, wanted: u64) -> Option<DiskRead> {
+        let from = self.from + at as Position;
+        if from >= self.limit || from + size as Position > self.limit {
+            return None;
+        }
+        let mut next = self.clone();
+        next.from = from;
+        next.held.clear();
+        if at == 0 && !view.is_empty() {
+            // Even one operation was not enough for the first batch.
+            let read_to = self.from + view.len() as Position;
+            next.held.push(view.clone());
+            // What was read ends at a block's end, since it is not the end of what there is.
+            next.aim(read_to, (size - view.len()) as u64);
+        } else {
+            next.aim(from, wanted.max(size as u64));
+        }
+        Some(next)
+    }
+}
+
+/// What the batches in a view end with.
+pub(super) enum Ended {
+    /// Between batches, or within one that starts at `at` and of which `size` bytes are needed.
+    NeedsMore {
+        at: usize,
+        size: usize,
+    },
+    Damaged {
+        at: usize,
+    },
+    /// What is left of the view is zeros.
+    Zeros,
+}
+
+/// Shows the batches of `view` to `each` until it has seen enough; then there is no ending.
+pub(super) fn walk(view: &Bytes, depth: Depth, mut each: impl FnMut(View) -> bool) -> Option<Ended> {
+    let mut scan = Scan::new(view, depth);
+    for batch in scan.by_ref() {
+        if each(batch) {
+            return None;
+        }
+    }
+    Some(match scan.stop().expect("a scan that ended says why") {
+        Stop::End => Ended::NeedsMore {
+            at: view.len(),
+            size: 1,
+        },
+        Stop::Torn { position, size } => Ended::NeedsMore {
+            at: *position,
+            size: *size,
+        },
+        Stop::Zeros { .. } => Ended::Zeros,
+        Stop::Corrupt { position, .. } => Ended::Damaged { at: *position },
+    })
+}

@@ -1,0 +1,250 @@
+//! ListOffsets: the offset at either end, by time, and of the greatest timestamp (Kafka 4.1, KIP-734, KIP-405, KIP-1005).
+
+use bytes::Bytes;
+
+use crate::record::read::{first_record_since, newest_record};
+use crate::record::scan::Depth;
+use crate::record::{RecordError, StampedBatch};
+use crate::types::{BLOCK_BYTES, LeaderEpoch, Offset, Position};
+
+use super::Log;
+use super::disk_read::{DiskRead, Ended, Goal, Stretch, walk};
+use super::epochs::UNDEFINED_EPOCH;
+use super::read::ReadError;
+
+/// What ListOffsets asks for, by its special timestamps.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OffsetSpec {
+    /// -2
+    Earliest,
+    /// -1; where that is for this caller is the caller's to say.
+    Latest,
+    /// -3: the record with the greatest timestamp.
+    MaxTimestamp,
+    /// -4: the first one on this broker's disk, which is the first one.
+    EarliestLocal,
+    /// -5: the last one in tiered storage, of which there is none.
+    LatestTiered,
+    /// The first record at or after this time.
+    Timestamp(i64),
+}
+
+impl OffsetSpec {
+    /// None for a negative number that Kafka 4.1 gives no meaning.
+    pub fn from_wire(timestamp: i64) -> Option<OffsetSpec> {
+        match timestamp {
+            -1 => Some(OffsetSpec::Latest),
+            -2 => Some(OffsetSpec::Earliest),
+            -3 => Some(OffsetSpec::MaxTimestamp),
+            -4 => Some(OffsetSpec::EarliestLocal),
+            -5 => Some(OffsetSpec::LatestTiered),
+            0.. => Some(OffsetSpec::Timestamp(timestamp)),
+            _ => None,
+        }
+    }
+}
+
+/// -1 for what there is none of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Found {
+    pub timestamp: i64,
+    pub offset: Offset,
+    pub leader_epoch: LeaderEpoch,
+}
+
+#[derive(Debug)]
+pub enum ListProgress {
+    /// None: no record is like that.
+    Done(Option<Found>),
+    More(DiskRead),
+}
+
+/// The first batch from `from_offset` on whose max timestamp is at least `timestamp`, and in it the first such record.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Search {
+    timestamp: i64,
+    from_offset: Offset,
+    /// The caller's high watermark or last stable offset: nothing from there on is found.
+    upto: Offset,
+    /// Its record with the greatest timestamp is wanted, not the first one that is late enough.
+    newest: bool,
+}
+
+/// A batch may inflate to what its producer's check allowed.
+const INFLATED_BYTES_MAX: usize = 128 * 1024 * 1024;
+/// What one step of a search reads.
+const STEP_BYTES: u64 = 128 * 1024;
+
+impl Log {
+    /// `upto` is the high watermark or the last stable offset, as the caller's isolation says.
+    pub fn list_offset(&mut self, spec: OffsetSpec, upto: Offset) -> Result<ListProgress, ReadError> {
+        let found = match spec {
+            OffsetSpec::Earliest | OffsetSpec::EarliestLocal => self.at(self.start),
+            OffsetSpec::Latest => Found {
+                timestamp: -1,
+                offset: upto,
+                leader_epoch: self.latest_epoch().unwrap_or(UNDEFINED_EPOCH),
+            },
+            OffsetSpec::LatestTiered => Found {
+                timestamp: -1,
+                offset: -1,
+                leader_epoch: UNDEFINED_EPOCH,
+            },
+            OffsetSpec::MaxTimestamp => {
+                let live = self.segments.iter().filter(|segment| segment.next > self.start);
+                // The first of equals, as in Kafka.
+                let newest = live.rev().max_by_key(|segment| segment.max_timestamp);
+                let Some(newest) = newest.filter(|segment| segment.max_timestamp >= 0) else {
+                    return Ok(ListProgress::Done(None));
+                };
+                let search = Search {
+                    timestamp: newest.max_timestamp,
+                    from_offset: newest.max_timestamp_offset.max(self.start),
+                    upto,
+                    newest: true,
+                };
+                return self.search(search);
+            }
+            OffsetSpec::Timestamp(timestamp) => {
+                let search = Search {
+                    timestamp,
+                    from_offset: self.start,
+                    upto,
+                    newest: false,
+                };
+                return self.search(search);
+            }
+        };
+        Ok(ListProgress::Done(Some(found)))
+    }
+
+    fn at(&self, offset: Offset) -> Found {
+        Found {
+            timestamp: -1,
+            offset,
+            leader_epoch: self.epochs.epoch_at(offset).unwrap_or(UNDEFINED_EPOCH),
+        }
+    }
+
+    fn search(&mut self, search: Search) -> Result<ListProgress, ReadError> {
+        let candidate =
+            |segment: &&super::Segment| segment.next > search.from_offset && segment.max_timestamp >= search.timestamp;
+        let Some(segment) = self.segments.iter().find(candidate) else {
+            return Ok(ListProgress::Done(None));
+        };
+        if self.damage.iter().any(|range| range.contains(&search.from_offset)) {
+            return Err(ReadError::Damaged {
+                offset: search.from_offset,
+            });
+        }
+        let by_time = segment.index.before_timestamp(search.timestamp);
+        let by_offset = segment
+            .index
+            .before_offset((search.from_offset - segment.base).max(0) as u32);
+        let from = by_time.position.max(by_offset.position);
+        if from >= segment.written {
+            return self.search_memory(search, segment.base, from);
+        }
+        let stretch = Stretch {
+            file: segment.file().expect("a file with written bytes was opened"),
+            segment_base: segment.base,
+            generation: self.generation,
+            from,
+            limit: segment.written,
+        };
+        Ok(ListProgress::More(DiskRead::new(
+            stretch,
+            STEP_BYTES,
+            Goal::List(search),
+        )))
+    }
+
+    /// Goes on in the tail, at or behind `from` in the segment.
+    fn search_memory(&self, search: Search, segment_base: Offset, from: Position) -> Result<ListProgress, ReadError> {
+        let behind = |run: &&super::tail::Run| {
+            run.segment_base > segment_base || run.segment_base == segment_base && run.end() > from
+        };
+        for run in self.tail.from(search.from_offset).skip_while(|run| !behind(run)) {
+            for (at, header) in run.batches() {
+                if header.max_timestamp >= search.timestamp && header.next_offset() > search.from_offset {
+                    let batch = StampedBatch::check(run.bytes.slice(at..at + header.size_bytes));
+                    if let Some(found) = batch
+                        .and_then(|batch| search.within(&batch))
+                        .map_err(damaged(&search))?
+                    {
+                        return Ok(ListProgress::Done(search.visible(found)));
+                    }
+                }
+            }
+        }
+        Ok(ListProgress::Done(None))
+    }
+
+    /// Takes what a [`DiskRead`] of [`Log::list_offset`] brought.
+    pub fn finish_list(&mut self, read: &DiskRead, bytes: Bytes) -> Result<ListProgress, ReadError> {
+        let Goal::List(search) = read.goal else {
+            panic!("{}: a fetch's read finished as a lookup's", self.name)
+        };
+        if read.generation != self.generation {
+            return self.search(search);
+        }
+        let offset = search.from_offset;
+        let view = read.view(bytes).ok_or(ReadError::Missing { offset })?;
+        let mut found = Ok(None);
+        let ended = walk(&view, Depth::Crc, |batch| {
+            let header = &batch.header;
+            if header.max_timestamp >= search.timestamp && header.next_offset() > search.from_offset {
+                found = search.within(&batch.slice_of(&view));
+            }
+            !matches!(found, Ok(None))
+        });
+        match ended {
+            None => {
+                let found = found.map_err(damaged(&search))?;
+                Ok(ListProgress::Done(found.and_then(|found| search.visible(found))))
+            }
+            Some(Ended::Damaged { .. } | Ended::Zeros) => Err(ReadError::Damaged { offset }),
+            Some(Ended::NeedsMore { at, size }) => {
+                if let Some(next) = read.go_on(&view, at, size, STEP_BYTES + BLOCK_BYTES) {
+                    return Ok(ListProgress::More(next));
+                }
+                // The rest of an active segment is in memory; behind a complete one the next candidate follows.
+                let position = read.from + at as Position;
+                let segment = self.segments.iter().find(|segment| segment.base == read.segment_base);
+                match segment {
+                    Some(segment) if segment.size > position => self.search_memory(search, read.segment_base, position),
+                    Some(segment) if segment.next > search.from_offset => self.search(Search {
+                        from_offset: segment.next,
+                        ..search
+                    }),
+                    _ => self.search(search),
+                }
+            }
+        }
+    }
+}
+
+impl Search {
+    fn within(&self, batch: &StampedBatch) -> Result<Option<Found>, RecordError> {
+        let record = if self.newest {
+            let newest = newest_record(batch, INFLATED_BYTES_MAX)?;
+            Some(newest).filter(|(timestamp, _)| *timestamp >= self.timestamp)
+        } else {
+            first_record_since(batch, self.timestamp, self.from_offset, INFLATED_BYTES_MAX)?
+        };
+        Ok(record.map(|(timestamp, offset)| Found {
+            timestamp,
+            offset,
+            leader_epoch: batch.leader_epoch,
+        }))
+    }
+
+    fn visible(&self, found: Found) -> Option<Found> {
+        Some(found).filter(|found| found.offset < self.upto)
+    }
+}
+
+fn damaged(search: &Search) -> impl Fn(RecordError) -> ReadError {
+    let offset = search.from_offset;
+    move |_| ReadError::Damaged { offset }
+}

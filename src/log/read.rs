@@ -1,0 +1,246 @@
+//! The way out: batches from an offset on, from memory or by one planned disk operation.
+
+use bytes::Bytes;
+
+use crate::error::ErrorCode;
+use crate::record::scan::Depth;
+use crate::types::{BLOCK_BYTES, Offset, Position};
+
+use super::Log;
+use super::disk_read::{DiskRead, Ended, Goal, Stretch, walk};
+
+#[derive(Debug)]
+pub enum ReadPlan {
+    /// Whole batches, one after another. Empty when there is nothing (yet).
+    Memory(Vec<Bytes>),
+    Disk(DiskRead),
+}
+
+#[derive(Debug)]
+pub enum ReadProgress {
+    Done(Vec<Bytes>),
+    More(DiskRead),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum ReadError {
+    #[error("offset {offset} is not within the log, which holds {start} to {end}")]
+    OutOfRange { offset: Offset, start: Offset, end: Offset },
+    #[error("the records at offset {offset} are damaged")]
+    Damaged { offset: Offset },
+    #[error("the file ends before the records at offset {offset}")]
+    Missing { offset: Offset },
+}
+
+impl ReadError {
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            ReadError::OutOfRange { .. } => ErrorCode::OffsetOutOfRange,
+            ReadError::Damaged { .. } => ErrorCode::CorruptMessage,
+            ReadError::Missing { .. } => ErrorCode::KafkaStorageError,
+        }
+    }
+}
+
+/// What a reader asked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wanted {
+    pub offset: Offset,
+    pub bytes_max: usize,
+    /// The first batch is given even if it is larger than `bytes_max`.
+    pub min_one: bool,
+    /// No batch that reaches to this offset or above is given.
+    pub upto: Offset,
+}
+
+/// Where the last disk reads ended: where a sequential reader goes on, exactly.
+#[derive(Debug, Default)]
+pub(super) struct Hints {
+    hints: [Option<(Offset, Position)>; 8],
+    next: usize,
+}
+
+impl Hints {
+    fn note(&mut self, offset: Offset, position: Position) {
+        self.hints[self.next % self.hints.len()] = Some((offset, position));
+        self.next += 1;
+    }
+
+    fn get(&self, offset: Offset) -> Option<Position> {
+        let found = self.hints.iter().flatten().find(|(of, _)| *of == offset);
+        found.map(|(_, position)| *position)
+    }
+}
+
+impl Log {
+    /// Whole batches from the one that holds `offset`, at most `bytes_max` bytes of them, all below `upto` (the high
+    /// watermark, the last stable offset, or for a replica the log end). With `min_one` the first batch is given whatever its
+    /// size. What begins in memory stays there; what begins in a file is one operation, or more for a large batch.
+    pub fn read(
+        &mut self,
+        offset: Offset,
+        bytes_max: usize,
+        min_one: bool,
+        upto: Offset,
+    ) -> Result<ReadPlan, ReadError> {
+        if offset < self.start || offset > self.end() {
+            return Err(ReadError::OutOfRange {
+                offset,
+                start: self.start,
+                end: self.end(),
+            });
+        }
+        let mut upto = upto.min(self.end());
+        for range in &self.damage {
+            if range.contains(&offset) {
+                return Err(ReadError::Damaged { offset });
+            }
+            if range.start > offset {
+                upto = upto.min(range.start);
+            }
+        }
+        if offset >= upto || bytes_max == 0 && !min_one {
+            return Ok(ReadPlan::Memory(Vec::new()));
+        }
+        let wanted = Wanted {
+            offset,
+            bytes_max,
+            min_one,
+            upto,
+        };
+        if offset >= self.applied || self.tail.start().is_some_and(|start| offset >= start) {
+            return Ok(ReadPlan::Memory(self.read_memory(&wanted)));
+        }
+        Ok(ReadPlan::Disk(self.plan_disk(wanted)))
+    }
+
+    fn read_memory(&self, wanted: &Wanted) -> Vec<Bytes> {
+        let mut slices = Vec::new();
+        let mut taken = 0;
+        for run in self.tail.from(wanted.offset) {
+            let whole = run.base >= wanted.offset && run.next <= wanted.upto;
+            if whole && taken + run.bytes.len() <= wanted.bytes_max {
+                taken += run.bytes.len();
+                slices.push(run.bytes.clone());
+                continue;
+            }
+            // The first or the last run: some of its batches.
+            let (mut from, mut to) = (None, 0);
+            for (at, header) in run.batches() {
+                let end = at + header.size_bytes;
+                if header.next_offset() <= wanted.offset {
+                    continue;
+                }
+                let first = from.is_none() && slices.is_empty();
+                let size = end - from.unwrap_or(at);
+                let fits = taken + size <= wanted.bytes_max || first && wanted.min_one;
+                if header.next_offset() > wanted.upto || !fits {
+                    break;
+                }
+                from.get_or_insert(at);
+                to = end;
+            }
+            let Some(from) = from else { break };
+            slices.push(run.bytes.slice(from..to));
+            taken += to - from;
+            if to < run.bytes.len() || taken >= wanted.bytes_max {
+                break;
+            }
+        }
+        slices
+    }
+
+    /// `wanted.offset` is below `applied` and not in memory.
+    fn plan_disk(&mut self, mut wanted: Wanted) -> DiskRead {
+        wanted.upto = wanted.upto.min(self.applied);
+        let mut i = self.segment_of(wanted.offset);
+        // An offset behind a segment's last batch belongs to the next one.
+        while wanted.offset >= self.segments[i].next && i + 1 < self.segments.len() {
+            i += 1;
+        }
+        let segment = &self.segments[i];
+        let hint = self.hints.get(wanted.offset);
+        let place = segment
+            .index
+            .before_offset((wanted.offset - segment.base).max(0) as u32);
+        let limit = segment.written;
+        let (from, detour) = match hint.filter(|hint| (place.position..limit).contains(hint)) {
+            Some(hint) => (hint, 0),
+            None if wanted.offset <= segment.base => (0, 0),
+            None => (place.position, place.next.unwrap_or(limit) - place.position),
+        };
+        let stretch = Stretch {
+            file: segment.file().expect("a file with applied batches was opened"),
+            segment_base: segment.base,
+            generation: self.generation,
+            from,
+            limit,
+        };
+        // Room for the block in which it starts and for a last batch that would be cut.
+        let bytes = detour + wanted.bytes_max as u64 + BLOCK_BYTES;
+        DiskRead::new(stretch, bytes, Goal::Read(wanted))
+    }
+
+    /// Takes what a [`DiskRead`] of [`Log::read`] brought.
+    pub fn finish_read(&mut self, read: &DiskRead, bytes: Bytes) -> Result<ReadProgress, ReadError> {
+        let Goal::Read(wanted) = &read.goal else {
+            panic!("{}: a lookup's read finished as a fetch's", self.name)
+        };
+        if read.generation != self.generation {
+            return self.read_again(wanted, wanted.offset);
+        }
+        let offset = wanted.offset;
+        let view = read.view(bytes).ok_or(ReadError::Missing { offset })?;
+        let (mut from, mut to) = (None, 0);
+        let mut next_offset = offset;
+        let mut is_enough = false;
+        let ended = walk(&view, Depth::Crc, |batch| {
+            if batch.header.next_offset() <= offset {
+                return false;
+            }
+            let end = batch.position + batch.header.size_bytes;
+            let size = end - from.unwrap_or(batch.position);
+            let fits = size <= wanted.bytes_max || from.is_none() && wanted.min_one;
+            if batch.header.next_offset() > wanted.upto || !fits {
+                is_enough = true;
+                return true;
+            }
+            from.get_or_insert(batch.position);
+            to = end;
+            next_offset = batch.header.next_offset();
+            false
+        });
+        if let Some(from) = from {
+            let position = read.from + to as Position;
+            // At the limit, the next offset may be another segment's first.
+            if position < read.limit {
+                self.hints.note(next_offset, position);
+            }
+            return Ok(ReadProgress::Done(vec![view.slice(from..to)]));
+        }
+        match ended {
+            None => Ok(ReadProgress::Done(Vec::new())),
+            Some(Ended::Damaged { .. } | Ended::Zeros) => Err(ReadError::Damaged { offset }),
+            Some(Ended::NeedsMore { at, size }) => {
+                if let Some(next) = read.go_on(&view, at, size, wanted.bytes_max as u64 + BLOCK_BYTES) {
+                    return Ok(ReadProgress::More(next));
+                }
+                // Compaction or a leader's gap: the offset lies between this segment's last batch and the next segment.
+                let next_segment = self.segments.iter().find(|segment| segment.base > read.segment_base);
+                match next_segment.map(|segment| segment.base) {
+                    Some(base) if at == view.len() => self.read_again(wanted, base.max(offset)),
+                    _ => Err(ReadError::Damaged { offset }),
+                }
+            }
+        }
+    }
+
+    fn read_again(&mut self, wanted: &Wanted, offset: Offset) -> Result<ReadProgress, ReadError> {
+        Ok(
+            match self.read(offset, wanted.bytes_max, wanted.min_one, wanted.upto)? {
+                ReadPlan::Memory(slices) => ReadProgress::Done(slices),
+                ReadPlan::Disk(read) => ReadProgress::More(read),
+            },
+        )
+    }
+}

@@ -1,0 +1,743 @@
+//! A log at a start: from its recovery point, its folder, and the journal's frames for it.
+//!
+//! The recovery point says what the segments held when it was saved; what was applied since is scanned, batch by batch with
+//! its CRC, up to the place of the first frame that the journal still has; the frames are the rest. Without a recovery point
+//! the scan begins at the first segment. Every step may be repeated: nothing is written here.
+//!
+//! What does not fit together is damage: it is reported in one line, the offsets are kept apart
+//! ([`Log::damage`]), what is intact around them stays readable. If acknowledged records at the end are gone, the log is
+//! read-only from then on, so that nothing else gets their offsets; removing the recovery point's file accepts the loss.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::record::scan::Depth;
+use crate::record::{Header, StampedBatch};
+use crate::types::{BLOCK_BYTES, Entry, File, FileIds, LeaderEpoch, LogId, Now, OPERATION_BYTES_MAX, Offset, Position};
+
+use super::checkpoint::floor;
+use super::disk_read::{Ended, walk};
+use super::epochs::EpochStart;
+use super::point::Point;
+use super::segment::{DELETED_SUFFIX, Owner, Segment, base_of_name};
+use super::tail::Incoming;
+use super::{Head, Log, LogConfig, RECOVERY_POINT};
+
+/// What is known before anything of the log's own is read.
+pub struct RecoveringSeed<'a> {
+    pub id: LogId,
+    pub name: &'a str,
+    pub dir: &'a str,
+    pub config: LogConfig,
+    pub now: Now,
+    /// The recovery point's file, if there is one.
+    pub point: Option<Bytes>,
+    /// The folder's names.
+    pub entries: &'a [Entry],
+    /// The journal's frames for this log, in its order.
+    pub frames: Vec<Replay>,
+}
+
+/// One frame of the journal.
+#[derive(Clone, Debug)]
+pub enum Replay {
+    Append(ReplayedAppend),
+    /// Nothing at `to` or above is left.
+    Truncate {
+        to: Offset,
+    },
+    Start {
+        offset: Offset,
+    },
+    Epoch {
+        epoch: LeaderEpoch,
+        start_offset: Offset,
+    },
+    /// From `base` on the log holds what the frames that follow say, and nothing else.
+    Restate {
+        base: Offset,
+    },
+}
+
+#[derive(Clone, Debug)]
+pub struct ReplayedAppend {
+    pub segment_base: Offset,
+    pub position: Position,
+    pub base_offset: Offset,
+    pub last_offset: Offset,
+    pub bytes: Bytes,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub enum RecoveryStep {
+    /// Read this, then [`Recovering::read_done`].
+    Read { file: File, position: Position, len: usize },
+    /// [`Recovering::finish`].
+    Done,
+}
+
+/// A log that may be served once `cut` and `remove` are done.
+#[derive(Debug)]
+pub struct Recovered {
+    pub log: Log,
+    /// Files with bytes behind the log's end, which nothing may take for batches later: set the size, sync.
+    pub cut: Vec<(File, Position)>,
+    /// Files that have no place in the log any more (paths); then the folder is to be synced.
+    pub remove: Vec<String>,
+    /// What was found and done, a line each, for the broker's log. Empty when everything fitted.
+    pub report: Vec<String>,
+    /// Something acknowledged cannot be read.
+    pub is_damaged: bool,
+    /// Bytes of segments that were read.
+    pub scanned_bytes: u64,
+}
+
+#[derive(Debug)]
+pub struct Recovering {
+    log: Log,
+    now: Now,
+    /// Frames that are not below what the recovery point covers, by base offset.
+    frames: VecDeque<ReplayedAppend>,
+    epoch_frames: VecDeque<EpochStart>,
+    /// Segment files that are not in the log yet: base offset, bytes.
+    unvisited: BTreeMap<Offset, u64>,
+    /// Sizes of all segment files.
+    file_bytes: BTreeMap<Offset, u64>,
+    /// Epochs and producers cover what is below.
+    state_end: Offset,
+    /// Below this offset everything was acknowledged.
+    evidence_end: Offset,
+    /// A truncation frame's offset: below it, and only below, the files are what they were.
+    cut: Option<Offset>,
+    /// The offset after the last batch that was found.
+    next: Offset,
+    scan: Option<Scanning>,
+    remove: Vec<String>,
+    report: Vec<String>,
+    is_damaged: bool,
+    /// The frames moved the start or began an epoch.
+    has_control: bool,
+    scanned_bytes: u64,
+}
+
+/// The last segment of the log so far is being read.
+#[derive(Debug)]
+struct Scanning {
+    file: File,
+    /// The next batch starts here.
+    from: Position,
+    /// No batch is looked for from here on.
+    limit: Position,
+    position: Position,
+    len: usize,
+    /// `from .. position`, when the batch at `from` is longer than one operation.
+    held: Bytes,
+}
+
+impl Recovering {
+    pub fn new(seed: RecoveringSeed, files: &mut FileIds) -> Recovering {
+        let (name, dir): (Arc<str>, Arc<str>) = (seed.name.into(), seed.dir.into());
+        let log = Log::empty_at(seed.id, name, dir, seed.config, 0, seed.now);
+        let mut recovering = Recovering {
+            log,
+            now: seed.now,
+            frames: VecDeque::new(),
+            epoch_frames: VecDeque::new(),
+            unvisited: BTreeMap::new(),
+            file_bytes: BTreeMap::new(),
+            state_end: 0,
+            evidence_end: 0,
+            cut: None,
+            next: 0,
+            scan: None,
+            remove: Vec::new(),
+            report: Vec::new(),
+            is_damaged: false,
+            has_control: false,
+            scanned_bytes: 0,
+        };
+        recovering.list(seed.entries);
+        recovering.fold(seed.frames);
+        let point = seed.point.and_then(|bytes| recovering.decode(&bytes));
+        match point.and_then(|point| recovering.trust(point)) {
+            Some(point) => recovering.begin_at_point(point, files),
+            None => recovering.begin_at_first(files),
+        }
+        recovering
+    }
+
+    fn list(&mut self, entries: &[Entry]) {
+        for entry in entries.iter().filter(|entry| !entry.is_dir) {
+            if let Some(base) = base_of_name(&entry.name) {
+                self.file_bytes.insert(base, entry.size_bytes);
+            } else if entry.name.ends_with(DELETED_SUFFIX) || entry.name == format!("{RECOVERY_POINT}.tmp") {
+                self.remove.push(format!("{}/{}", self.log.dir, entry.name));
+            }
+        }
+    }
+
+    /// Folds the frames in their order into what they leave.
+    fn fold(&mut self, replay: Vec<Replay>) {
+        let mut appends = BTreeMap::new();
+        for frame in replay {
+            self.has_control |= !matches!(frame, Replay::Append(_));
+            match frame {
+                Replay::Append(append) => {
+                    appends.insert(append.base_offset, append);
+                }
+                Replay::Truncate { to } => {
+                    appends.split_off(&to);
+                    self.epoch_frames.retain(|entry| entry.start < to);
+                    self.cut = Some(self.cut.map_or(to, |cut| cut.min(to)));
+                }
+                Replay::Restate { base } => {
+                    appends.split_off(&base);
+                }
+                Replay::Start { offset } => self.log.start = self.log.start.max(offset),
+                Replay::Epoch { epoch, start_offset } => self.epoch_frames.push_back(EpochStart {
+                    epoch,
+                    start: start_offset,
+                }),
+            }
+        }
+        self.frames = appends.into_values().collect();
+        self.epoch_frames
+            .make_contiguous()
+            .sort_by_key(|entry| (entry.start, entry.epoch));
+    }
+
+    fn decode(&mut self, bytes: &[u8]) -> Option<Point> {
+        let why = match Point::decode(bytes) {
+            Ok(point) if point.id == self.log.id => return Some(point),
+            Ok(point) => format!("it is of {}", point.id),
+            Err(error) => error.to_string(),
+        };
+        let line = format!("the recovery point is not used ({why}): the segments are scanned instead");
+        self.report.push(line);
+        None
+    }
+
+    /// Whether the files are what the recovery point says.
+    fn trust(&mut self, point: Point) -> Option<Point> {
+        if self.cut.is_some_and(|cut| cut < point.state_end) {
+            // A truncation removes it first; this one is from before.
+            return None;
+        }
+        self.log.start = self.log.start.max(point.start);
+        self.log.is_read_only = point.is_read_only;
+        self.evidence_end = point.state_end;
+        if let Some(last) = point.segments.last() {
+            let bytes = self.file_bytes.get(&last.base).copied().unwrap_or(0);
+            if bytes < last.size {
+                self.short(last.base, bytes, last.size);
+                return None;
+            }
+        }
+        Some(point)
+    }
+
+    fn begin_at_point(&mut self, point: Point, files: &mut FileIds) {
+        self.state_end = point.state_end;
+        self.log.epochs = point.epochs;
+        self.log.producers = point.producers;
+        self.log.damage = point.damage;
+        self.next = point.applied;
+        self.log.segments.clear();
+        let count = point.segments.len();
+        for (i, stored) in point.segments.into_iter().enumerate() {
+            let is_last = i + 1 == count;
+            let bytes = self.file_bytes.get(&stored.base).copied();
+            match bytes {
+                _ if is_last => {}
+                _ if stored.next <= self.log.start => continue,
+                Some(bytes) if bytes < stored.size => self.short(stored.base, bytes, stored.size),
+                Some(_) => {}
+                None => {
+                    self.lost(
+                        stored.base..stored.next,
+                        format!("segment {:020}.log is missing", stored.base),
+                    );
+                    continue;
+                }
+            }
+            let mut segment = self.new_segment(stored.base);
+            segment.open(files);
+            segment.next = stored.next;
+            segment.size = stored.size;
+            segment.written = stored.size;
+            segment.created = bytes.is_some();
+            segment.exact = !is_last;
+            segment.index = stored.index;
+            segment.max_timestamp = stored.max_timestamp;
+            segment.max_timestamp_offset = stored.max_timestamp_offset;
+            segment.first_timestamp = stored.first_timestamp;
+            segment.created_ms = stored.created_ms;
+            self.log.segments.push_back(segment);
+        }
+        self.frames.retain(|frame| frame.last_offset >= point.applied);
+        let first = self.log.segments.front().map_or(0, |first| first.base);
+        let last = self.log.segments.back().map(|last| last.base);
+        self.unvisited = self.file_bytes.clone();
+        self.unvisited.retain(|base, _| last.is_none_or(|last| *base > last));
+        // Deleted, and the power failed before their names were gone.
+        let deleted: Vec<Offset> = self.file_bytes.range(..first).map(|(base, _)| *base).collect();
+        if last.is_some() {
+            self.remove_segments(deleted);
+        }
+        match self.log.segments.back() {
+            Some(last) => {
+                let (base, from) = (last.base, last.size);
+                self.scan_segment(base, from, files);
+            }
+            None => self.next_segment(files),
+        }
+    }
+
+    fn begin_at_first(&mut self, files: &mut FileIds) {
+        self.log.segments.clear();
+        self.unvisited = self.file_bytes.clone();
+        let start = self.log.start;
+        let bases: Vec<Offset> = self.unvisited.keys().copied().collect();
+        let deleted = bases.windows(2).filter(|pair| pair[1] <= start).map(|pair| pair[0]);
+        self.remove_segments(deleted.collect());
+        let first_file = self.unvisited.keys().next().copied();
+        let first_frame = self.frames.front().map(|frame| frame.segment_base);
+        let first = [first_file, first_frame].into_iter().flatten().min();
+        self.next = first.unwrap_or(start);
+        self.next_segment(files);
+    }
+
+    fn remove_segments(&mut self, bases: Vec<Offset>) {
+        for base in bases {
+            self.unvisited.remove(&base);
+            self.file_bytes.remove(&base);
+            self.remove
+                .push(super::segment::segment_path(&self.log.dir, base).to_string());
+        }
+    }
+
+    fn new_segment(&self, base: Offset) -> Segment {
+        let owner = Owner {
+            id: self.log.id,
+            dir: &self.log.dir,
+            config: &self.log.config,
+        };
+        Segment::new(&owner, base, self.now.wall_ms)
+    }
+
+    /// Goes on with the next file, unless the journal's frames come before it.
+    fn next_segment(&mut self, files: &mut FileIds) {
+        self.scan = None;
+        while let Some((&base, _)) = self.unvisited.first_key_value() {
+            let is_framed = |base| self.frames.iter().any(|frame| frame.segment_base == base);
+            if self.cut.is_some_and(|cut| base >= cut) {
+                // What lies there is from before the truncation, or is in the frames.
+                let bases = self.unvisited.keys().copied().filter(|base| !is_framed(*base));
+                let bases = bases.collect();
+                return self.remove_segments(bases);
+            }
+            let active = self.log.segments.back().map_or(-1, |active| active.base);
+            let frame = self.frames.front();
+            let frame_is_next = |frame: &ReplayedAppend| {
+                frame.segment_base <= active
+                    || frame.segment_base < base
+                    || frame.segment_base == base && frame.position == 0
+            };
+            if frame.is_some_and(frame_is_next) {
+                return;
+            }
+            self.unvisited.remove(&base);
+            if base < self.next {
+                let next = self.next;
+                self.is_damaged = true;
+                self.report.push(format!(
+                    "segment {base:020}.log begins before offset {next}, where the one before it ends: it is left alone"
+                ));
+                continue;
+            }
+            if base > self.next {
+                self.lost(self.next..base, "no segment has them".to_string());
+            }
+            self.next = base;
+            let mut segment = self.new_segment(base);
+            segment.created = true;
+            self.log.segments.push_back(segment);
+            return self.scan_segment(base, 0, files);
+        }
+    }
+
+    /// The segment at the log's end so far, from `from` on: to the place of the first frame, or to the file's end.
+    fn scan_segment(&mut self, base: Offset, from: Position, files: &mut FileIds) {
+        let bytes = self.file_bytes.get(&base).copied().unwrap_or(0);
+        let frame = self.frames.front().filter(|frame| frame.segment_base == base);
+        let limit = frame.map_or(bytes, |frame| frame.position.min(bytes));
+        self.scan_on(from, limit.max(from), files);
+    }
+
+    fn scan_on(&mut self, from: Position, limit: Position, files: &mut FileIds) {
+        if from >= limit && from % BLOCK_BYTES == 0 {
+            self.log.head = None;
+            return self.segment_done(files);
+        }
+        let mut scan = Scanning {
+            file: self.log.active_mut().open(files),
+            from,
+            limit,
+            position: 0,
+            len: 0,
+            held: Bytes::new(),
+        };
+        // Also when there is nothing to scan: the block in which the next write starts is read.
+        scan.aim(from);
+        self.scan = Some(scan);
+    }
+
+    pub fn step(&self) -> RecoveryStep {
+        match &self.scan {
+            Some(scan) => RecoveryStep::Read {
+                file: scan.file.clone(),
+                position: scan.position,
+                len: scan.len,
+            },
+            None => RecoveryStep::Done,
+        }
+    }
+
+    /// The answer to [`RecoveryStep::Read`].
+    pub fn read_done(&mut self, bytes: Bytes, files: &mut FileIds) {
+        let scan = self.scan.take().expect("a read was asked for");
+        self.scanned_bytes += bytes.len() as u64;
+        let end = (scan.position + scan.len as u64).min(scan.limit);
+        if scan.position + (bytes.len() as u64) < end {
+            return self.segment_ended(&scan, scan.from, "the file is shorter than its size", files);
+        }
+        let skip = if scan.held.is_empty() {
+            scan.from - scan.position
+        } else {
+            0
+        };
+        let fresh = bytes.slice(skip as usize..(end - scan.position) as usize);
+        let view: Bytes = match scan.held.is_empty() {
+            true => fresh,
+            false => [&scan.held[..], &fresh[..]].concat().into(),
+        };
+        let (mut taken, mut stopped) = (0, None);
+        let ended = walk(&view, Depth::Crc, |batch| {
+            if batch.header.base_offset < self.next {
+                stopped = Some(Stopped::Backwards);
+            } else if self.cut.is_some_and(|cut| batch.header.next_offset() > cut) {
+                stopped = Some(Stopped::AtCut);
+            } else {
+                taken = batch.position + batch.header.size_bytes;
+                self.take(&batch.header, || batch.slice_of(&view));
+            }
+            stopped.is_some()
+        });
+        let position = scan.from + taken as Position;
+        self.keep_head(&scan, &bytes, position);
+        let limit = scan.limit;
+        match (ended, stopped) {
+            (None, Some(Stopped::Backwards)) => {
+                self.segment_ended(&scan, position, "a batch begins before the one before it ends", files);
+            }
+            (None, _) => self.segment_done(files),
+            (Some(Ended::NeedsMore { .. }), _) if position >= limit => self.segment_done(files),
+            (Some(Ended::NeedsMore { size, .. }), _) if position + size as Position > limit => {
+                self.segment_ended(&scan, position, "a batch is cut off", files);
+            }
+            (Some(Ended::NeedsMore { at, size }), _) => self.read_on(scan, view, at, size),
+            (Some(Ended::Zeros), _) if self.evidence_end <= self.next && self.offset_behind().is_none() => {
+                // Padding of a last block, or space that was reserved: nothing was ever there.
+                self.segment_done(files);
+            }
+            (Some(Ended::Zeros), _) => self.segment_ended(&scan, position, "there are zeros", files),
+            (Some(Ended::Damaged { at }), _) => match self.skip(&scan, &view, at) {
+                Skip::Over(header) => {
+                    let base = self.log.active().base;
+                    let what = format!("the batch at {position} in segment {base:020}.log is damaged");
+                    self.lost(header.base_offset..header.next_offset(), what);
+                    let segment = self.log.active_mut();
+                    segment.size += header.size_bytes as Position;
+                    segment.next = header.next_offset();
+                    self.next = header.next_offset();
+                    self.scan_on(position + header.size_bytes as Position, limit, files);
+                }
+                Skip::NeedsMore(size) => self.read_on(scan, view, at, size),
+                Skip::No => self.segment_ended(&scan, position, "there is no intact batch", files),
+            },
+        }
+    }
+
+    /// The bytes before `position` in its block, for the first write behind it.
+    fn keep_head(&mut self, scan: &Scanning, bytes: &Bytes, position: Position) {
+        let block = floor(position);
+        if block >= scan.position && position - scan.position <= bytes.len() as u64 {
+            self.log.head = Some(Head {
+                segment_base: self.log.active().base,
+                position: block,
+                bytes: bytes.slice((block - scan.position) as usize..(position - scan.position) as usize),
+            });
+        }
+    }
+
+    /// The next operation, for the batch at `at` of which `size` bytes are needed.
+    fn read_on(&mut self, mut scan: Scanning, view: Bytes, at: usize, size: usize) {
+        if at == 0 && size > view.len() && !view.is_empty() {
+            let read_to = scan.from + view.len() as Position;
+            scan.held = view;
+            scan.aim(read_to);
+        } else {
+            scan.from += at as Position;
+            scan.held = Bytes::new();
+            scan.aim(scan.from);
+        }
+        self.scan = Some(scan);
+    }
+
+    /// A batch at the log's end as it is so far.
+    fn take(&mut self, header: &Header, batch: impl FnOnce() -> StampedBatch) {
+        let is_behind_damage = self
+            .log
+            .damage
+            .last()
+            .is_some_and(|range| range.end == header.base_offset);
+        self.log.active_mut().note_after(header, is_behind_damage);
+        self.next = header.next_offset();
+        if header.base_offset < self.state_end {
+            return;
+        }
+        while let Some(entry) = self
+            .epoch_frames
+            .front()
+            .filter(|entry| entry.start <= header.base_offset)
+        {
+            self.log.epochs.assign(entry.epoch, entry.start);
+            self.epoch_frames.pop_front();
+        }
+        if header.leader_epoch >= 0 {
+            self.log.epochs.assign(header.leader_epoch, header.base_offset);
+        }
+        if header.has_producer_id() {
+            self.log.producers.append(&batch());
+        }
+    }
+
+    /// Whether the damaged batch at `at` can be passed over: its length and offsets lead to something that continues them.
+    fn skip(&self, scan: &Scanning, view: &Bytes, at: usize) -> Skip {
+        let Ok(header) = Header::decode(&view[at..]) else {
+            return Skip::No;
+        };
+        let size = header.size_bytes;
+        let end = scan.from + (at + size) as Position;
+        if header.base_offset != self.next || header.last_offset_delta < 0 || end > scan.limit {
+            return Skip::No;
+        }
+        let behind = if end == scan.limit {
+            self.offset_behind()
+        } else if let Some(prefix) = view.get(at + size..at + size + 8) {
+            Some(i64::from_be_bytes(prefix.try_into().expect("8 bytes")))
+        } else if end + 8 <= scan.limit {
+            return Skip::NeedsMore(size + 8);
+        } else {
+            None
+        };
+        match behind == Some(header.next_offset()) {
+            true => Skip::Over(header),
+            false => Skip::No,
+        }
+    }
+
+    /// The first offset that is known to lie behind the segment that is being scanned.
+    fn offset_behind(&self) -> Option<Offset> {
+        let frame = self.frames.front().map(|frame| frame.base_offset);
+        let file = self.unvisited.keys().next().copied();
+        let file = file.filter(|base| self.cut.is_none_or(|cut| *base < cut));
+        [frame, file].into_iter().flatten().min()
+    }
+
+    /// The scan found nothing more: the log goes on with the next file, or with the frames.
+    fn segment_done(&mut self, files: &mut FileIds) {
+        let segment = self.log.active_mut();
+        segment.written = segment.size;
+        segment.exact = self.file_bytes.get(&segment.base) == Some(&segment.size);
+        self.next_segment(files);
+    }
+
+    /// The scan ended at `position`, before its limit, where there should have been more.
+    fn segment_ended(&mut self, scan: &Scanning, position: Position, what: &str, files: &mut FileIds) {
+        let base = self.log.active().base;
+        let what = format!("{what} at {position} in segment {base:020}.log");
+        let Some(behind) = self.offset_behind() else {
+            if self.next >= self.evidence_end {
+                self.report
+                    .push(format!("{what}, the end of the log: it goes on from there"));
+            }
+            return self.segment_done(files);
+        };
+        self.lost(self.next..behind.max(self.next), what);
+        self.next = self.next.max(behind);
+        let bytes = self.file_bytes.get(&base).copied().unwrap_or(0);
+        let frame = self.frames.front().filter(|frame| frame.segment_base == base);
+        let end = frame.map_or(bytes, |frame| frame.position).max(position);
+        let segment = self.log.active_mut();
+        segment.size = segment.size.max(end);
+        segment.next = self.next;
+        self.log.head = None;
+        if end > bytes || scan.from >= scan.limit {
+            // What was damaged ends in this block and is not there: zeros are written before what is.
+            self.log.head = Some(Head {
+                segment_base: base,
+                position: floor(end),
+                bytes: vec![0; (end % BLOCK_BYTES) as usize].into(),
+            });
+            return self.segment_done(files);
+        }
+        self.scan_on(end, end, files);
+    }
+
+    /// After [`RecoveryStep::Done`].
+    pub fn finish(mut self) -> Recovered {
+        self.log.applied = self.next.max(self.log.segments.back().map_or(0, |last| last.next));
+        self.replay_frames();
+        for entry in std::mem::take(&mut self.epoch_frames) {
+            self.log.epochs.assign(entry.epoch, entry.start);
+        }
+        let mut log = self.log;
+        let end = log.segments.back().map_or(self.next, |last| last.next);
+        if log.segments.is_empty() || end < log.start {
+            let owner = Owner {
+                id: log.id,
+                dir: &log.dir,
+                config: &log.config,
+            };
+            let segment = Segment::new(&owner, end.max(log.start), self.now.wall_ms);
+            log.segments.push_back(segment);
+        }
+        if end < self.evidence_end {
+            log.is_read_only = true;
+            log.epochs.truncate_end(end);
+            self.is_damaged = true;
+            self.report.push(format!(
+                "offsets {end} to {} were acknowledged and are lost; the log takes no new records until {}/{RECOVERY_POINT} is \
+                 removed, which accepts the loss, and the broker is restarted",
+                self.evidence_end - 1,
+                log.dir
+            ));
+        }
+        log.start = log.start.max(log.segments[0].base);
+        log.epochs.truncate_start(log.start);
+        log.damage.retain(|range| range.end > log.start);
+        log.durable = log.end();
+        log.applied = log.tail.dirty().next().map_or(log.end(), |run| run.base);
+        let (segment, block) = log.write_start();
+        log.head = log
+            .head
+            .filter(|head| head.segment_base == segment && head.position == block);
+        let mut cut = Vec::new();
+        let active = log.segments.back_mut().expect("it was made");
+        let bytes = self.file_bytes.get(&active.base).copied().unwrap_or(0);
+        if !log.is_read_only && bytes > active.written && (bytes > active.size || self.cut.is_some()) {
+            cut.extend(active.file().map(|file| (file, active.written)));
+            active.exact = active.size == active.written;
+        }
+        if self.scanned_bytes > BLOCK_BYTES || self.is_damaged {
+            log.saving.note_bytes(self.scanned_bytes as usize);
+            log.saving.note_applied();
+        }
+        if log.tail.dirty_bytes() > 0 || self.has_control {
+            log.saving.note_control();
+        }
+        Recovered {
+            log,
+            cut,
+            remove: self.remove,
+            report: self.report,
+            is_damaged: self.is_damaged,
+            scanned_bytes: self.scanned_bytes,
+        }
+    }
+
+    /// What is not in the segments: it is dirty as it was before.
+    fn replay_frames(&mut self) {
+        for frame in std::mem::take(&mut self.frames) {
+            let batch = match StampedBatch::check(frame.bytes.clone()) {
+                Ok(batch) if batch.base_offset == frame.base_offset && batch.base_offset >= self.next => batch,
+                Ok(_) if frame.last_offset < self.next => continue,
+                _ => {
+                    let what = format!("the journal's batch at offset {} does not fit", frame.base_offset);
+                    self.is_damaged = true;
+                    self.report.push(what);
+                    continue;
+                }
+            };
+            let header = *batch.header();
+            if header.base_offset > self.next && !self.log.segments.is_empty() {
+                self.lost(
+                    self.next..header.base_offset,
+                    "neither the segments nor the journal has them".to_string(),
+                );
+            }
+            if self
+                .log
+                .segments
+                .back()
+                .is_none_or(|last| last.base < frame.segment_base)
+            {
+                let mut segment = self.new_segment(frame.segment_base);
+                segment.created = self.file_bytes.contains_key(&frame.segment_base);
+                self.log.segments.push_back(segment);
+            }
+            let segment = self.log.active_mut();
+            segment.exact = false;
+            segment.size = segment.size.max(frame.position);
+            let (segment_base, position) = (segment.base, segment.size);
+            self.take(&header, || batch.clone());
+            self.log.tail.push(Incoming {
+                segment_base,
+                position,
+                base: header.base_offset,
+                next: header.next_offset(),
+                bytes: frame.bytes,
+                shared: false,
+            });
+        }
+    }
+
+    fn lost(&mut self, range: std::ops::Range<Offset>, what: String) {
+        self.is_damaged = true;
+        let (first, last) = (range.start, range.end - 1);
+        self.report.push(format!(
+            "{what}: offsets {first} to {last} cannot be read, what is around them can"
+        ));
+        self.log.damage.push(range);
+    }
+
+    fn short(&mut self, base: Offset, bytes: u64, size: u64) {
+        self.is_damaged = true;
+        let line = format!("segment {base:020}.log has {bytes} bytes of the {size} that were written");
+        self.report.push(line);
+    }
+}
+
+enum Skip {
+    Over(Header),
+    /// So many bytes from the batch on decide it.
+    NeedsMore(usize),
+    No,
+}
+
+#[derive(Clone, Copy)]
+enum Stopped {
+    Backwards,
+    AtCut,
+}
+
+impl Scanning {
+    fn aim(&mut self, at: Position) {
+        let end = self.limit.max(at + 1).next_multiple_of(BLOCK_BYTES);
+        self.position = floor(at);
+        self.len = (end - self.position).min(OPERATION_BYTES_MAX as u64) as usize;
+    }
+}
