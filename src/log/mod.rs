@@ -21,6 +21,7 @@ mod read;
 mod recover;
 mod retain;
 mod segment;
+pub mod side_files;
 mod tail;
 mod truncate;
 
