@@ -4,27 +4,22 @@
 //! spreads a handful of connections badly, and they would let a second broker share the port unnoticed.
 
 use std::io::{Error, ErrorKind};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::OwnedFd;
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use super::blocking::check;
+use super::guests::Guests;
 use super::inbox::{Inbox, Mail};
+use crate::config::Endpoint;
 
 /// How long to wait when the system has no descriptor left: accepting would fail again at once.
 const PAUSE: Duration = Duration::from_millis(100);
 /// Repeated troubles are logged once in this time.
 const QUIET: Duration = Duration::from_secs(10);
-
-/// Where an accepted connection may go.
-pub(super) struct Door {
-    pub(super) inboxes: Arc<[Inbox]>,
-    pub(super) shard: usize,
-    /// Connections of this shard; raised here, lowered by the shard.
-    pub(super) open: Arc<AtomicUsize>,
-}
 
 pub(super) struct Acceptor {
     listener: Arc<TcpListener>,
@@ -32,9 +27,17 @@ pub(super) struct Acceptor {
     thread: Option<JoinHandle<()>>,
 }
 
+/// How the listener's sockets are set up.
+pub(super) struct Sockets {
+    pub(super) backlog: i32,
+    /// Kernel buffers; accepted sockets inherit them.
+    pub(super) receive_bytes: Option<usize>,
+    pub(super) send_bytes: Option<usize>,
+}
+
 /// Binds without SO_REUSEPORT, so that a port in use is an error.
-pub(super) fn bind(listen: &str) -> Result<TcpListener, String> {
-    TcpListener::bind(listen).map_err(|error| match error.kind() {
+pub(super) fn bind(listen: &Endpoint, sockets: &Sockets) -> Result<TcpListener, String> {
+    let bound = TcpListener::bind((listen.host.as_str(), listen.port)).map_err(|error| match error.kind() {
         ErrorKind::AddrInUse => {
             format!(
                 "cannot listen on {listen}: the port is in use; stop the other process, or choose another with --listen"
@@ -47,16 +50,39 @@ pub(super) fn bind(listen: &str) -> Result<TcpListener, String> {
             format!("cannot listen on {listen}: not allowed for this user; choose a port of 1024 or more with --listen")
         }
         _ => format!("cannot listen on {listen}: {error}"),
-    })
+    })?;
+    set_up(&bound, sockets).map_err(|error| format!("cannot set up the listener on {listen}: {error}"))?;
+    Ok(bound)
+}
+
+#[allow(unsafe_code)]
+fn set_up(listener: &TcpListener, sockets: &Sockets) -> Result<(), Error> {
+    let fd = listener.as_raw_fd();
+    for (option, bytes) in [
+        (libc::SO_RCVBUF, sockets.receive_bytes),
+        (libc::SO_SNDBUF, sockets.send_bytes),
+    ] {
+        let Some(bytes) = bytes else { continue };
+        let bytes = libc::c_int::try_from(bytes).unwrap_or(libc::c_int::MAX);
+        let len = size_of::<libc::c_int>() as libc::socklen_t;
+        // SAFETY: the pointer is to an integer of the given length that lives through the call and is only read.
+        check(unsafe { libc::setsockopt(fd, libc::SOL_SOCKET, option, (&raw const bytes).cast(), len) })?;
+    }
+    // SAFETY: a call on an open descriptor without pointers; listening again only changes the backlog.
+    check(unsafe { libc::listen(fd, sockets.backlog) })
 }
 
 impl Acceptor {
-    pub(super) fn start(listener: TcpListener, doors: Vec<Door>, connections_max: usize) -> std::io::Result<Acceptor> {
+    pub(super) fn start(
+        listener: TcpListener,
+        inboxes: Arc<[Inbox]>,
+        guests: Arc<Guests>,
+    ) -> std::io::Result<Acceptor> {
         let listener = Arc::new(listener);
         let stop = Arc::new(AtomicBool::new(false));
         let (theirs, told) = (listener.clone(), stop.clone());
         let thread = std::thread::Builder::new().name("accept".into());
-        let thread = thread.spawn(move || accept(&theirs, &doors, connections_max, &told))?;
+        let thread = thread.spawn(move || accept(&theirs, &inboxes, &guests, &told))?;
         Ok(Acceptor {
             listener,
             stop,
@@ -88,7 +114,7 @@ fn shut(listener: &TcpListener) {
     }
 }
 
-fn accept(listener: &TcpListener, doors: &[Door], connections_max: usize, stop: &AtomicBool) {
+fn accept(listener: &TcpListener, inboxes: &[Inbox], guests: &Guests, stop: &AtomicBool) {
     let mut complained: Option<Instant> = None;
     let mut complain = |what: String| {
         if complained.is_none_or(|at| at.elapsed() > QUIET) {
@@ -99,14 +125,15 @@ fn accept(listener: &TcpListener, doors: &[Door], connections_max: usize, stop: 
     while !stop.load(Ordering::SeqCst) {
         match listener.accept() {
             Ok((stream, peer)) => {
-                let open: usize = doors.iter().map(|door| door.open.load(Ordering::Relaxed)).sum();
-                if open >= connections_max {
-                    complain(format!(
-                        "refused a connection from {peer}: {open} are open (max.connections)"
-                    ));
+                // Answers are sent whole; waiting for more to send only delays them.
+                if let Err(error) = stream.set_nodelay(true) {
+                    tracing::debug!("a connection from {peer} was gone before it was served: {error}");
                     continue;
                 }
-                hand_over(stream, peer, doors);
+                match guests.admit(peer.ip()) {
+                    Ok(shard) => inboxes[shard].post(Mail::Accepted { stream, peer }),
+                    Err(why) => complain(format!("refused a connection from {peer}: {why}")),
+                }
             }
             Err(_) if stop.load(Ordering::SeqCst) => return,
             // Gone before we looked.
@@ -127,56 +154,39 @@ fn advice(error: &Error) -> &'static str {
     }
 }
 
-fn hand_over(stream: TcpStream, peer: SocketAddr, doors: &[Door]) {
-    // Answers are sent whole; waiting for more to send only delays them.
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!("a connection from {peer} was gone before it was served: {error}");
-        return;
-    }
-    let Some(door) = doors.iter().min_by_key(|door| door.open.load(Ordering::Relaxed)) else {
-        return;
-    };
-    door.open.fetch_add(1, Ordering::Relaxed);
-    door.inboxes[door.shard].post(Mail::Accepted { stream, peer });
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::inbox::Taken;
     use super::*;
 
-    fn doors(count: usize) -> Vec<Door> {
-        let inboxes: Arc<[Inbox]> = (0..count).map(|_| Inbox::new(count as u16)).collect();
-        (0..count)
-            .map(|shard| Door {
-                inboxes: inboxes.clone(),
-                shard,
-                open: Arc::default(),
-            })
-            .collect()
+    fn local() -> Endpoint {
+        Endpoint {
+            host: "127.0.0.1".into(),
+            port: 0,
+        }
     }
 
     #[test]
-    fn connections_spread_evenly_and_stopping_ends_the_thread() {
-        let listener = bind("127.0.0.1:0").unwrap();
+    fn connections_reach_the_shards_and_stopping_ends_the_thread() {
+        let listener = bind(
+            &local(),
+            &Sockets {
+                backlog: 50,
+                receive_bytes: Some(64 * 1024),
+                send_bytes: None,
+            },
+        )
+        .unwrap();
         let address = listener.local_addr().unwrap();
-        let doors = doors(3);
-        let inboxes = doors[0].inboxes.clone();
-        let watched: Vec<_> = doors.iter().map(|door| (door.shard, door.open.clone())).collect();
-        let mut acceptor = Acceptor::start(listener, doors, 9).unwrap();
+        let inboxes: Arc<[Inbox]> = (0..3).map(|_| Inbox::new(3)).collect();
+        let guests = Arc::new(Guests::new(3, 9, usize::MAX));
+        let mut acceptor = Acceptor::start(listener, inboxes.clone(), guests).unwrap();
         let clients: Vec<TcpStream> = (0..9).map(|_| TcpStream::connect(address).unwrap()).collect();
-        while watched
-            .iter()
-            .map(|(_, open)| open.load(Ordering::SeqCst))
-            .sum::<usize>()
-            < 9
-        {
-            std::thread::yield_now();
-        }
-        for (shard, open) in &watched {
-            assert_eq!(open.load(Ordering::SeqCst), 3);
+        for inbox in &*inboxes {
             let mut taken = Taken::default();
-            inboxes[*shard].take(&mut taken);
+            while taken.mail.len() < 3 {
+                inbox.take(&mut taken);
+            }
             assert_eq!(taken.mail.len(), 3);
         }
         // One too many is closed at once.
@@ -189,9 +199,28 @@ mod tests {
 
     #[test]
     fn a_port_in_use_is_said_in_plain_words() {
-        let listener = bind("127.0.0.1:0").unwrap();
-        let refused = bind(&listener.local_addr().unwrap().to_string()).unwrap_err();
+        let sockets = Sockets {
+            backlog: 50,
+            receive_bytes: None,
+            send_bytes: None,
+        };
+        let listener = bind(&local(), &sockets).unwrap();
+        let taken = Endpoint {
+            port: listener.local_addr().unwrap().port(),
+            ..local()
+        };
+        let refused = bind(&taken, &sockets).unwrap_err();
         assert!(refused.contains("the port is in use"), "{refused}");
-        assert!(bind("192.0.2.1:0").unwrap_err().contains("no such address"));
+        assert!(
+            bind(
+                &Endpoint {
+                    host: "192.0.2.1".into(),
+                    port: 0
+                },
+                &sockets
+            )
+            .unwrap_err()
+            .contains("no such address")
+        );
     }
 }

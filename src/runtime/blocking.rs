@@ -134,7 +134,11 @@ impl Folder {
                 _ => {}
             }
         }
-        let mut position = size - size % BLOCK_BYTES;
+        // Direct writes begin at a block; a last block that is not full is completed without touching its bytes.
+        let mut position = size.next_multiple_of(BLOCK_BYTES);
+        if size < len && position > size {
+            file.set_len(position)?;
+        }
         file.seek(SeekFrom::Start(position))?;
         while position < len {
             if self.give_up.load(Ordering::Relaxed) {

@@ -326,3 +326,102 @@ impl Files {
         self.open.borrow_mut().remove(&id);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::inbox::Taken;
+    use glommio::timer::Timer;
+    use glommio::{LocalExecutorBuilder, Placement};
+    use std::collections::VecDeque;
+    use std::sync::mpsc::{Receiver, Sender, channel};
+    use std::time::Duration;
+
+    /// A disk on an executor of its own that performs what it is sent, one after the other.
+    fn serve(root: std::path::PathBuf, asked: Receiver<DiskOp>, answers: Sender<Outcome>) {
+        let executor = LocalExecutorBuilder::new(Placement::Unbound)
+            .io_memory(1 << 20)
+            .make()
+            .unwrap();
+        executor.run(async move {
+            let folder = Arc::new(Folder::open(&root).unwrap());
+            let inboxes: Arc<[Inbox]> = [Inbox::new(1)].into();
+            let events = Rc::new(Events::default());
+            let workers = Arc::new(Workers::start("test", 2).unwrap());
+            drop(
+                DmaFile::open(root.join(super::super::folder_lock::LOCK_FILE))
+                    .await
+                    .unwrap(),
+            );
+            let disk = Disk::start(folder, workers, inboxes.clone(), ShardId(0), events.clone(), 16);
+            let (mut taken, mut round) = (Taken::default(), VecDeque::new());
+            while let Ok(what) = asked.recv() {
+                disk.submit(OpId(1), what);
+                let result = loop {
+                    Timer::new(Duration::from_micros(50)).await;
+                    inboxes[0].take(&mut taken);
+                    events.swap(&mut round);
+                    if let Some(Mail::DiskDone { result, .. }) = taken.mail.pop() {
+                        break result;
+                    }
+                    if let Some(Event::Disk { result, .. }) = round.pop_front() {
+                        break result;
+                    }
+                };
+                answers.send(result).unwrap();
+            }
+        });
+    }
+
+    fn on_a_real_disk(root: &std::path::Path, script: impl FnOnce(&mut dyn FnMut(DiskOp) -> Outcome)) {
+        let _lock = super::super::folder_lock::take(root).unwrap();
+        let (ask, asked) = channel();
+        let (answers, answer) = channel();
+        let root = root.to_path_buf();
+        let thread = std::thread::spawn(move || serve(root, asked, answers));
+        script(&mut |what| {
+            ask.send(what).unwrap();
+            answer.recv().unwrap()
+        });
+        drop(ask);
+        thread.join().unwrap();
+    }
+
+    #[test]
+    fn the_real_disk_keeps_the_contract() {
+        let folder = tempfile::tempdir().unwrap();
+        on_a_real_disk(folder.path(), |perform| crate::shard::contract::run(perform));
+    }
+
+    #[test]
+    fn more_files_than_descriptors() {
+        let folder = tempfile::tempdir().unwrap();
+        on_a_real_disk(folder.path(), |perform| {
+            let file = |i: u64| File {
+                id: FileId(i),
+                path: format!("{i}.log").into(),
+            };
+            for i in 0..40 {
+                perform(DiskOp::Reserve { file: file(i), len: 0 }).unwrap();
+                let slices = vec![Bytes::from(vec![i as u8; 4096])];
+                perform(DiskOp::Write {
+                    file: file(i),
+                    position: 0,
+                    slices,
+                    durable: true,
+                })
+                .unwrap();
+            }
+            for i in 0..40 {
+                match perform(DiskOp::Read {
+                    file: file(i),
+                    position: 0,
+                    len: 4096,
+                }) {
+                    Ok(DiskReply::Bytes(bytes)) => assert_eq!(bytes, vec![i as u8; 4096]),
+                    other => panic!("{other:?}"),
+                }
+            }
+        });
+    }
+}

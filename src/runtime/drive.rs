@@ -8,7 +8,6 @@ use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc::Sender;
 use std::task::Poll;
 use std::time::Duration;
@@ -21,6 +20,7 @@ use super::clock::Clock;
 use super::disk::Disk;
 use super::events::Events;
 use super::folder_lock::LOCK_FILE;
+use super::guests::Guests;
 use super::inbox::{Inbox, Mail, Taken};
 use super::net::{Limits, Net};
 use super::workers::{Workers, caught};
@@ -57,7 +57,7 @@ pub(super) struct Seat {
     pub(super) open_files_max: usize,
     /// By shard; one's own is where one reads.
     pub(super) inboxes: Arc<[Inbox]>,
-    pub(super) open: Arc<AtomicUsize>,
+    pub(super) guests: Arc<Guests>,
     pub(super) reports: Sender<Report>,
 }
 
@@ -105,7 +105,7 @@ pub(super) async fn drive(seat: Seat) {
     let mut this = Loop {
         id,
         clock: seat.clock,
-        net: Net::new(seat.limits, seat.clock, events.clone(), seat.open),
+        net: Net::new(seat.limits, seat.clock, events.clone(), seat.guests, usize::from(id.0)),
         disk,
         outgoing: seat.inboxes.iter().map(|_| Vec::new()).collect(),
         inboxes: seat.inboxes,

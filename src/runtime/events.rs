@@ -25,9 +25,9 @@ impl Events {
         self.queue.borrow().is_empty()
     }
 
-    /// Exchanges the queue for an empty one.
+    /// Exchanges the queue for another, empty one.
     pub(super) fn swap(&self, other: &mut VecDeque<Event>) {
-        self.queue.swap(&RefCell::new(std::mem::take(other)));
+        std::mem::swap(&mut *self.queue.borrow_mut(), other);
     }
 
     pub(super) fn set_waker(&self, waker: Waker) {

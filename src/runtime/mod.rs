@@ -9,18 +9,17 @@
 //! | `net`, `frame`, `socket`, `budget` | connections: frames in, replies out, memory and time limits |
 //! | `disk`, `blocking`, `workers` | disk operations, on the ring or on threads |
 //! | `inbox` | queues between shards and from other threads |
-//! | `accept`, `signals`, `folder_lock`, `preflight`, `clock` | the process: listener, stop, data folder, host, time |
+//! | `accept`, `guests`, `signals`, `folder_lock`, `preflight`, `clock` | the process: listener, stop, data folder, host, time |
 
-use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::net::{SocketAddr, TcpListener};
 use std::process::ExitCode;
-use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use glommio::{LocalExecutorBuilder, Placement, PoolPlacement};
 
+use crate::config::{BrokerConfig, Cores};
 use crate::shard::ShardConfig;
 use crate::types::ShardId;
 
@@ -33,6 +32,7 @@ mod drive;
 mod events;
 mod folder_lock;
 mod frame;
+mod guests;
 mod inbox;
 mod net;
 mod preflight;
@@ -42,11 +42,12 @@ mod workers;
 
 pub use preflight::{Line, Needs, Verdict, preflight};
 
-use accept::{Acceptor, Door};
+use accept::{Acceptor, Sockets};
 use blocking::Folder;
 use clock::Clock;
 use drive::{Report, Seat};
 use folder_lock::FolderLock;
+use guests::Guests;
 use inbox::{Inbox, Mail, lock};
 use net::Limits;
 use signals::Signals;
@@ -59,32 +60,13 @@ const PREEMPT: Duration = Duration::from_micros(250);
 /// Threads per shard for what blocks in the file system, and for long computations.
 const DISK_WORKERS: usize = 4;
 const COMPUTE_WORKERS: usize = 1;
+/// Open segments and other files of a shard, at most.
+const FILES_PER_SHARD: u64 = 4096;
 /// Descriptors that are neither connections nor segments: rings, folders, standard streams.
 const FILES_KEPT: u64 = 128;
 
-/// How a broker runs on its host.
-#[derive(Clone, Debug)]
-pub struct Options {
-    pub data_dir: PathBuf,
-    /// `host:port`; port 0 lets the system choose.
-    pub listen: String,
-    /// One shard for each; empty for every core that this process may use.
-    pub cores: Vec<usize>,
-    /// `socket.request.max.bytes`
-    pub frame_bytes_max: usize,
-    /// Requests of one shard that were read and are not answered.
-    pub request_memory_bytes: usize,
-    /// Replies of one connection that wait for a slow reader; beyond it, its requests are not read.
-    pub outgoing_bytes_max: usize,
-    /// `connections.max.idle.ms`
-    pub idle_ms: u64,
-    /// A request that has begun and is not complete after this time ends its connection.
-    pub stall_ms: u64,
-    /// `max.connections`
-    pub connections_max: usize,
-    /// Free bytes that a start needs.
-    pub free_bytes: u64,
-}
+/// Replies of one connection that wait for a slow reader; beyond this, its requests are not read.
+const OUTGOING_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// What the runtime knows and a shard's configuration needs.
 #[derive(Clone, Copy, Debug)]
@@ -103,15 +85,16 @@ pub struct Broker {
     cores: Vec<usize>,
     inboxes: Arc<[Inbox]>,
     reports: Receiver<Report>,
-    listening: Option<(std::net::TcpListener, Vec<Door>, usize)>,
+    guests: Arc<Guests>,
+    listener: Option<TcpListener>,
     acceptor: Arc<Mutex<Option<Acceptor>>>,
     running: usize,
     _lock: FolderLock,
 }
 
 /// Runs a broker until it is told to stop; its exit code.
-pub fn run(options: &Options, config: impl Fn(Place) -> ShardConfig) -> ExitCode {
-    match try_run(options, config) {
+pub fn run(config: &BrokerConfig, shard_config: impl Fn(Place) -> ShardConfig) -> ExitCode {
+    match try_run(config, shard_config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
             tracing::error!("{why}");
@@ -120,10 +103,10 @@ pub fn run(options: &Options, config: impl Fn(Place) -> ShardConfig) -> ExitCode
     }
 }
 
-fn try_run(options: &Options, config: impl Fn(Place) -> ShardConfig) -> Result<(), String> {
+fn try_run(config: &BrokerConfig, shard_config: impl Fn(Place) -> ShardConfig) -> Result<(), String> {
     // Before any thread starts, so that all inherit it.
     let signals = Signals::take().map_err(|error| format!("cannot take signals: {error}"))?;
-    let mut broker = start(options, config)?;
+    let mut broker = start(config, shard_config)?;
     let stopper = broker.stopper();
     let wait = move || {
         let first = signals.wait();
@@ -136,7 +119,7 @@ fn try_run(options: &Options, config: impl Fn(Place) -> ShardConfig) -> Result<(
     let thread = std::thread::Builder::new().name("signals".into()).spawn(wait);
     thread.map_err(|error| format!("cannot start: {error}"))?;
     if let Some(ready) = broker.wait_ready()? {
-        tracing::info!("{ready}, data in {}", options.data_dir.display());
+        tracing::info!("{ready}, data in {}", config.data_dir());
     }
     broker.wait_stopped()?;
     tracing::info!("stopped cleanly");
@@ -183,72 +166,60 @@ impl Stopper {
     }
 }
 
-/// The cores to run on, from a list that may be empty.
-pub fn cores(wanted: &[usize]) -> Result<Vec<usize>, String> {
+/// The cores that get a shard each.
+pub fn cores(wanted: &Cores) -> Result<Vec<usize>, String> {
     let allowed: Vec<usize> = core_affinity::get_core_ids()
         .unwrap_or_default()
         .iter()
         .map(|core| core.id)
         .collect();
-    if wanted.is_empty() {
-        let all = if allowed.is_empty() { vec![0] } else { allowed };
-        return Ok(all.into_iter().take(usize::from(u16::MAX)).collect());
-    }
-    for (i, core) in wanted.iter().enumerate() {
-        if !allowed.contains(core) {
-            return Err(format!(
-                "core {core} is not among those that this process may use ({allowed:?}); choose others with --cores"
-            ));
+    match wanted {
+        Cores::Auto if allowed.is_empty() => {
+            Err("the system does not say on which cores this process may run; name them with --cores".into())
         }
-        if wanted[..i].contains(core) {
-            return Err(format!("core {core} is named twice in --cores"));
-        }
+        Cores::Auto => Ok(allowed),
+        Cores::List(cores) => match cores.iter().find(|core| !allowed.contains(core)) {
+            Some(core) => Err(format!(
+                "this process may not run on core {core}, only on {allowed:?}; choose among these with --cores"
+            )),
+            None => Ok(cores.clone()),
+        },
     }
-    Ok(wanted.to_vec())
 }
 
-/// Starts the shards. `config` is called once for each, on this thread.
-pub fn start(options: &Options, config: impl Fn(Place) -> ShardConfig) -> Result<Broker, String> {
-    let cores = cores(&options.cores)?;
-    let shards = cores.len() as u16;
-    let needs = Needs {
-        data_dir: options.data_dir.clone(),
-        shards,
-        free_bytes: options.free_bytes,
-    };
-    for line in preflight(&needs) {
+/// Starts the shards. `shard_config` is called once for each, on this thread.
+pub fn start(config: &BrokerConfig, shard_config: impl Fn(Place) -> ShardConfig) -> Result<Broker, String> {
+    let cores = cores(&config.cores)?;
+    let shards = u16::try_from(cores.len()).map_err(|_| "too many cores".to_string())?;
+    for line in preflight(&Needs::of(config, shards)) {
         match line.verdict {
             Verdict::Ok(_) => {}
             Verdict::Advise(todo) => tracing::warn!("{}: {todo}", line.what),
             Verdict::Refuse(todo) => return Err(format!("{}: {todo}", line.what)),
         }
     }
-    let folder_lock = folder_lock::take(&options.data_dir)?;
-    let listener = accept::bind(&options.listen)?;
+    let root = std::path::absolute(config.data_dir()).map_err(|error| format!("{}: {error}", config.data_dir()))?;
+    let folder_lock = folder_lock::take(&root)?;
+    let sockets = Sockets {
+        backlog: config.socket_listen_backlog_size,
+        receive_bytes: config.socket_receive_buffer_bytes,
+        send_bytes: config.socket_send_buffer_bytes,
+    };
+    let listener = accept::bind(&config.listeners, &sockets)?;
     let system = |error: std::io::Error| format!("cannot start: {error}");
     let address = listener.local_addr().map_err(system)?;
-    let root = std::path::absolute(&options.data_dir).map_err(system)?;
     let folder = Arc::new(Folder::open(&root).map_err(system)?);
 
-    let files = preflight::raise_files();
-    let segment_files = (files.saturating_sub(FILES_KEPT) / 2).min(4096 * u64::from(shards));
-    let connections_max = options
-        .connections_max
-        .min((files.saturating_sub(FILES_KEPT) - segment_files) as usize);
+    let files = preflight::raise_files().saturating_sub(FILES_KEPT);
+    let segment_files = (files / 2).min(FILES_PER_SHARD * u64::from(shards));
+    let connections_max = config.max_connections.min((files - segment_files) as usize);
+    let guests = Arc::new(Guests::new(cores.len(), connections_max, config.max_connections_per_ip));
     let clock = Clock::start();
     let inboxes: Arc<[Inbox]> = (0..shards).map(|_| Inbox::new(shards)).collect();
     let (report, reports) = channel();
-    let mut doors = Vec::new();
-    for (number, &core) in cores.iter().enumerate() {
-        let id = ShardId(number as u16);
-        let open = Arc::new(AtomicUsize::new(0));
-        doors.push(Door {
-            inboxes: inboxes.clone(),
-            shard: number,
-            open: open.clone(),
-        });
+    for (id, &core) in (0..shards).map(ShardId).zip(&cores) {
         let seat = Seat {
-            config: config(Place {
+            config: shard_config(Place {
                 id,
                 shards,
                 address,
@@ -256,51 +227,48 @@ pub fn start(options: &Options, config: impl Fn(Place) -> ShardConfig) -> Result
             }),
             clock,
             limits: Limits {
-                frame_bytes_max: options.frame_bytes_max,
-                outgoing_bytes_max: options.outgoing_bytes_max,
-                request_memory_bytes: options.request_memory_bytes,
-                idle_us: options.idle_ms.saturating_mul(1000),
-                stall_us: options.stall_ms.saturating_mul(1000),
+                frame_bytes_max: config.socket_request_max_bytes,
+                outgoing_bytes_max: OUTGOING_BYTES_MAX,
+                request_memory_bytes: config.limits(shards).request_bytes,
+                idle_us: (config.connections_max_idle_ms.max(0) as u64).saturating_mul(1000),
+                stall_us: (config.frame_timeout_ms.max(0) as u64).saturating_mul(1000),
             },
             folder: folder.clone(),
             disk_workers: Arc::new(Workers::start("disk", DISK_WORKERS).map_err(system)?),
             compute_workers: Arc::new(Workers::start("compute", COMPUTE_WORKERS).map_err(system)?),
             open_files_max: (segment_files / u64::from(shards)) as usize,
             inboxes: inboxes.clone(),
-            open,
+            guests: guests.clone(),
             reports: report.clone(),
         };
-        let thread = std::thread::Builder::new().name(format!("shard-{number}"));
-        let io_memory = preflight::io_memory_bytes(shards);
-        thread.spawn(move || run_shard(core, io_memory, seat)).map_err(system)?;
+        let executor = LocalExecutorBuilder::new(Placement::Fixed(core))
+            .spin_before_park(Duration::from_micros(config.spin_us))
+            .io_memory(preflight::io_memory_bytes(shards))
+            .ring_depth(RING_DEPTH)
+            .preempt_timer(PREEMPT)
+            .blocking_thread_pool_placement(PoolPlacement::Unbound(1));
+        let thread = std::thread::Builder::new().name(format!("shard-{}", id.0));
+        thread.spawn(move || run_shard(executor, seat)).map_err(system)?;
     }
     Ok(Broker {
-        address,
         running: cores.len(),
         cores,
+        address,
+        guests,
         inboxes,
         reports,
-        listening: Some((listener, doors, connections_max)),
+        listener: Some(listener),
         acceptor: Arc::default(),
         _lock: folder_lock,
     })
 }
 
 /// A shard's thread. The others cannot go on without it, so its panic ends the process.
-fn run_shard(core: usize, io_memory: usize, seat: Seat) {
+fn run_shard(executor: LocalExecutorBuilder, seat: Seat) {
     let (id, reports) = (seat.config.id, seat.reports.clone());
-    let ran = caught(move || {
-        let executor = LocalExecutorBuilder::new(Placement::Fixed(core))
-            .io_memory(io_memory)
-            .ring_depth(RING_DEPTH)
-            .preempt_timer(PREEMPT)
-            .blocking_thread_pool_placement(PoolPlacement::Unbound(1))
-            .make();
-        executor.map(|executor| executor.run(drive::drive(seat)))
-    });
-    let trouble = match ran {
+    let trouble = match caught(move || executor.make().map(|executor| executor.run(drive::drive(seat)))) {
         Ok(Ok(())) => return,
-        Ok(Err(error)) => format!("cannot start shard {} on core {core}: {error}", id.0),
+        Ok(Err(error)) => format!("cannot start shard {}: {error}", id.0),
         Err(panic) => format!("shard {} panicked: {panic}", id.0),
     };
     let _ = reports.send(Report::Fatal(trouble));
@@ -341,10 +309,10 @@ impl Broker {
                 Report::Fatal(message) => return Err(message),
             }
         }
-        let Some((listener, doors, connections_max)) = self.listening.take() else {
+        let Some(listener) = self.listener.take() else {
             return Err("the broker was already waited for".into());
         };
-        let acceptor = Acceptor::start(listener, doors, connections_max);
+        let acceptor = Acceptor::start(listener, self.inboxes.clone(), self.guests.clone());
         *lock(&self.acceptor) = Some(acceptor.map_err(|error| format!("cannot start accepting: {error}"))?);
         Ok(Some(Ready {
             address: self.address,

@@ -21,7 +21,6 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use bytes::{Bytes, BytesMut};
@@ -33,6 +32,7 @@ use super::budget::Budget;
 use super::clock::Clock;
 use super::events::Events;
 use super::frame::{Frames, Want};
+use super::guests::Guests;
 use super::socket::{advance, receive_some, send_some};
 use crate::shard::effect::Event;
 use crate::types::ConnId;
@@ -71,8 +71,8 @@ pub(super) struct Net {
     scratch: RefCell<Box<[u8]>>,
     unsent: RefCell<Vec<Rc<Conn>>>,
     events: Rc<Events>,
-    /// How many there are, for the acceptor.
-    open: Arc<AtomicUsize>,
+    guests: Arc<Guests>,
+    shard: usize,
     stopping: Cell<bool>,
 }
 
@@ -114,7 +114,7 @@ enum End {
 }
 
 impl Net {
-    pub(super) fn new(limits: Limits, clock: Clock, events: Rc<Events>, open: Arc<AtomicUsize>) -> Rc<Net> {
+    pub(super) fn new(limits: Limits, clock: Clock, events: Rc<Events>, guests: Arc<Guests>, shard: usize) -> Rc<Net> {
         Rc::new(Net {
             budget: RefCell::new(Budget::new(limits.request_memory_bytes)),
             limits,
@@ -124,14 +124,18 @@ impl Net {
             scratch: RefCell::new(vec![0; SCRATCH_BYTES].into()),
             unsent: RefCell::default(),
             events,
-            open,
+            guests,
+            shard,
             stopping: Cell::new(false),
         })
     }
 
-    /// Takes over an accepted socket, which the acceptor has counted already.
+    /// Takes over an accepted socket, which was admitted already.
     #[allow(unsafe_code)]
     pub(super) fn open(self: &Rc<Net>, socket: std::net::TcpStream, peer: SocketAddr) {
+        if self.stopping.get() {
+            return self.guests.leave(self.shard, peer.ip());
+        }
         // SAFETY: `into_raw_fd` gives up the only owner of an open socket, which the stream now owns.
         let stream = unsafe { TcpStream::from_raw_fd(socket.into_raw_fd()) };
         let id = ConnId(self.next.replace(self.next.get() + 1));
@@ -284,7 +288,7 @@ async fn serve(net: Rc<Net>, conn: Rc<Conn>) {
     net.events.push(Event::Closed { conn: conn.id });
     let mut discarded = 0;
     poll_fn(|cx| conn.state.borrow_mut().poll_shut(&net, cx, &mut discarded)).await;
-    net.open.fetch_sub(1, Ordering::Relaxed);
+    net.guests.leave(net.shard, conn.peer.ip());
 }
 
 impl State {

@@ -12,6 +12,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use super::blocking::{aligned_zeros, check, free_bytes};
+use crate::config::BrokerConfig;
 use crate::shard::effect::BLOCK_BYTES;
 
 /// Each executor registers its buffers with three rings.
@@ -56,8 +57,29 @@ pub struct Needs {
     /// May be missing; then it is the folder in which it would be created.
     pub data_dir: PathBuf,
     pub shards: u16,
-    /// Free bytes that a start needs: the journals' rings, as far as they are not written yet, and the reserve.
-    pub free_bytes: u64,
+    /// The journals' rings, as far as they are not written yet: without them there is no start.
+    pub ring_bytes: u64,
+    /// Produces are refused while less than this is free; everything else works.
+    pub reserve_bytes: u64,
+}
+
+impl Needs {
+    /// For this configuration on this many cores.
+    pub fn of(config: &BrokerConfig, shards: u16) -> Needs {
+        let data_dir = PathBuf::from(config.data_dir());
+        let missing = |shard| {
+            let ring = data_dir.join(format!("tidemill-journal-{shard}.ring"));
+            config
+                .journal_bytes
+                .saturating_sub(fs::metadata(ring).map_or(0, |found| found.len()))
+        };
+        Needs {
+            ring_bytes: (0..shards).map(missing).sum(),
+            reserve_bytes: config.disk_reserve_bytes,
+            data_dir,
+            shards,
+        }
+    }
 }
 
 /// Looks at everything, also after something was found missing.
@@ -71,7 +93,7 @@ pub fn preflight(needs: &Needs) -> Vec<Line> {
         line("locked memory", memlock(limits.0.0, may_lock_all(), needs.shards)),
         line("direct I/O", direct_io(&folder)),
         line("file descriptors", descriptors(limits.1.1)),
-        line("free space", space(&folder, free_bytes(&folder), needs.free_bytes)),
+        line("free space", space(&folder, free_bytes(&folder), needs)),
     ]
 }
 
@@ -179,21 +201,27 @@ fn descriptors(hard: u64) -> Verdict {
     Verdict::Ok(format!("{hard} allowed"))
 }
 
-fn space(folder: &Path, free: std::io::Result<u64>, need: u64) -> Verdict {
+fn space(folder: &Path, free: std::io::Result<u64>, needs: &Needs) -> Verdict {
     const MIB: u64 = 1024 * 1024;
-    match free {
-        Err(error) => Verdict::Refuse(format!(
-            "cannot ask for the free space of {}: {error}",
-            folder.display()
-        )),
-        Ok(free) if free < need => Verdict::Refuse(format!(
-            "{} has {} MiB free, {} MiB are needed; make room, or choose another folder with --data-dir",
-            folder.display(),
-            free / MIB,
-            need.div_ceil(MIB)
-        )),
-        Ok(free) => Verdict::Ok(format!("{} MiB", free / MIB)),
+    let shown = folder.display();
+    let free = match free {
+        Err(error) => return Verdict::Refuse(format!("cannot ask for the free space of {shown}: {error}")),
+        Ok(free) => free,
+    };
+    let found = format!("{shown} has {} MiB free", free / MIB);
+    if free < needs.ring_bytes {
+        return Verdict::Refuse(format!(
+            "{found}, the journals need {} MiB; make room, or choose another folder with --data-dir",
+            needs.ring_bytes.div_ceil(MIB)
+        ));
     }
+    if free - needs.ring_bytes < needs.reserve_bytes {
+        return Verdict::Advise(format!(
+            "{found}; make room: while less than {} MiB are left, produces are refused (tidemill.disk.reserve.bytes)",
+            needs.reserve_bytes.div_ceil(MIB)
+        ));
+    }
+    Verdict::Ok(found)
 }
 
 /// Writes and reads a block past the page cache, in the folder that will hold the data.
@@ -359,7 +387,17 @@ mod tests {
         assert!(matches!(memlock(8 << 20, false, 2), Verdict::Advise(todo) if todo.contains("49152 KiB")));
         assert!(refusal(memlock(64 << 10, false, 2)).contains("at least 512 KiB"));
         assert!(refusal(descriptors(256)).contains("ulimit -Hn"));
-        assert!(refusal(space(Path::new("/x"), Ok(1 << 20), 5 << 20)).contains("1 MiB free, 5 MiB are needed"));
+        let needs = Needs {
+            data_dir: "/x".into(),
+            shards: 1,
+            ring_bytes: 5 << 20,
+            reserve_bytes: 3 << 20,
+        };
+        assert!(refusal(space(Path::new("/x"), Ok(1 << 20), &needs)).contains("1 MiB free, the journals need 5 MiB"));
+        assert!(
+            matches!(space(Path::new("/x"), Ok(7 << 20), &needs), Verdict::Advise(todo) if todo.contains("less than 3 MiB"))
+        );
+        assert!(is_ok(&space(Path::new("/x"), Ok(8 << 20), &needs)));
     }
 
     #[test]
@@ -368,7 +406,8 @@ mod tests {
         let needs = Needs {
             data_dir: folder.path().join("not/yet"),
             shards: 2,
-            free_bytes: 1,
+            ring_bytes: 1,
+            reserve_bytes: 1,
         };
         let lines = preflight(&needs);
         assert_eq!(lines.len(), 6);

@@ -5,6 +5,8 @@
 
 use crate::types::{Now, ShardId};
 
+#[cfg(test)]
+pub(crate) mod contract;
 pub mod effect;
 pub mod message;
 

@@ -537,6 +537,12 @@ mod tests {
     }
 
     #[test]
+    fn the_simulated_disk_keeps_the_contract() {
+        let mut disk = SimDisk::new(1 << 30);
+        crate::shard::contract::run(&mut |what| disk.perform(&what));
+    }
+
+    #[test]
     fn unflushed_writes_may_be_lost_and_flushed_ones_never() {
         let mut lost = 0;
         for seed in 0..200 {
