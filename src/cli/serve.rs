@@ -1,10 +1,15 @@
-//! `tidemill serve`.
+//! `tidemill serve`: a shard on each core, until a signal ends it.
 
 use std::process::ExitCode;
 
 use crate::config::BrokerConfig;
+use crate::runtime;
+use crate::shard::ShardConfig;
 
 pub fn run(config: BrokerConfig) -> ExitCode {
-    tracing::error!("cannot serve {} yet", config.data_dir());
-    ExitCode::FAILURE
+    runtime::run(&config, |place| ShardConfig {
+        id: place.id,
+        shards: place.shards,
+        seed: place.seed,
+    })
 }

@@ -15,7 +15,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::process::ExitCode;
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use glommio::{LocalExecutorBuilder, Placement, PoolPlacement};
 
@@ -65,6 +65,8 @@ const FILES_PER_SHARD: u64 = 4096;
 /// Descriptors that are neither connections nor segments: rings, folders, standard streams.
 const FILES_KEPT: u64 = 128;
 
+/// A second signal this soon is the first one's echo.
+const SAME_SIGNAL: Duration = Duration::from_millis(200);
 /// Replies of one connection that wait for a slow reader; beyond this, its requests are not read.
 const OUTGOING_BYTES_MAX: usize = 4 * 1024 * 1024;
 
@@ -112,7 +114,12 @@ fn try_run(config: &BrokerConfig, shard_config: impl Fn(Place) -> ShardConfig) -
         let first = signals.wait();
         tracing::info!("stopping on signal {first}; a second one stops at once");
         stopper.stop();
-        let second = signals.wait();
+        let told = Instant::now();
+        let mut second = signals.wait();
+        // timeout(1) and some supervisors tell the process and then its group: that is one wish.
+        while told.elapsed() < SAME_SIGNAL {
+            second = signals.wait();
+        }
         tracing::warn!("stopped at once on signal {second}");
         std::process::exit(128 + second);
     };
