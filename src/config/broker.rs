@@ -100,6 +100,26 @@ impl BrokerConfig {
         })
     }
 
+    /// Whether AlterConfigs may leave `values` set as a broker's own or the cluster's default values. The error is Kafka's
+    /// message, for INVALID_REQUEST.
+    pub fn check_dynamic(values: &Overrides) -> Result<(), String> {
+        for (key, value) in values {
+            check(Scope::Broker, key, value, &Origin::Metadata).map_err(|e| e.kafka_message())?;
+        }
+        let fixed_at_start: Vec<&str> = values
+            .keys()
+            .filter(|key| setting(Scope::Broker, key).is_some_and(|setting| !setting.dynamic))
+            .map(String::as_str)
+            .collect();
+        if !fixed_at_start.is_empty() {
+            return Err(format!(
+                "Cannot update these configs dynamically: Set({})",
+                fixed_at_start.join(", ")
+            ));
+        }
+        Ok(())
+    }
+
     fn from_sources(sources: Sources) -> Result<BrokerConfig, (&'static str, String)> {
         let settings = BrokerSettings::read(|key| {
             let default = setting(Scope::Broker, key).and_then(|s| s.default);
@@ -212,6 +232,7 @@ pub(super) fn topic_text(setting: &Setting, sources: &Sources, overrides: &Overr
 pub(super) fn check(scope: Scope, key: &str, value: &str, origin: &Origin) -> Result<(), ConfigError> {
     let Some(setting) = setting(scope, key) else {
         return Err(ConfigError::UnknownKey {
+            scope,
             key: key.to_owned(),
             nearest: nearest_key(scope, key),
             origin: origin.clone(),
@@ -316,6 +337,24 @@ mod tests {
         assert!(error(&[("log.dirs", "a,b")]).contains("expected one folder"));
         assert!(error(&[("message.max.bytes", "100000000")]).contains("a quarter of tidemill.journal.bytes"));
         assert!(error(&[("log.cleanup.policy", "compact")]).contains("compaction is not available yet"));
+    }
+
+    #[test]
+    fn dynamic_values_are_refused_in_kafkas_words() {
+        let error = |key, value| BrokerConfig::check_dynamic(&overrides(&[(key, value)])).unwrap_err();
+        assert_eq!(
+            error("num.partitions", "3"),
+            "Cannot update these configs dynamically: Set(num.partitions)"
+        );
+        assert_eq!(
+            error("log.segment.bytes", "5"),
+            "Invalid value 5 for configuration log.segment.bytes: Value must be at least 1048576"
+        );
+        assert_eq!(error("foo", "1"), "Unknown broker config name: foo");
+        assert_eq!(
+            BrokerConfig::check_dynamic(&overrides(&[("log.roll.ms", "86400000")])),
+            Ok(())
+        );
     }
 
     #[test]

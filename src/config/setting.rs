@@ -167,7 +167,7 @@ impl Setting {
             }
             Bounds::Between(_, max) if number > max => Err(format!("Value must be no more than {max}")),
             Bounds::BetweenOr(min, max, or) if number != or && !(min..=max).contains(&number) => {
-                Err(format!("Value must be between {min} and {max}, or {or}"))
+                Err(format!("Value must be between {min} and {max} or equal to {or}"))
             }
             _ => Ok(()),
         }
@@ -286,6 +286,7 @@ pub struct Pair {
 pub enum ConfigError {
     #[error("{origin}: unknown setting {key:?}{}", did_you_mean(*nearest))]
     UnknownKey {
+        scope: Scope,
         key: String,
         nearest: Option<&'static str>,
         origin: Origin,
@@ -310,8 +311,14 @@ impl ConfigError {
     /// The error of an AlterConfigs or CreateTopics request, in Kafka's words (`ConfigException`).
     pub fn kafka_message(&self) -> String {
         match self {
-            ConfigError::UnknownKey { key, nearest, .. } => {
-                format!("Unknown topic config name: {key}{}", did_you_mean(*nearest))
+            ConfigError::UnknownKey {
+                scope, key, nearest, ..
+            } => {
+                let scope = match scope {
+                    Scope::Topic => "topic",
+                    Scope::Broker => "broker",
+                };
+                format!("Unknown {scope} config name: {key}{}", did_you_mean(*nearest))
             }
             ConfigError::BadValue { key, value, reason, .. } => {
                 format!("Invalid value {value} for configuration {key}: {reason}")

@@ -1,0 +1,106 @@
+//! The command line of the real binary, as far as it needs no running broker.
+
+use std::process::{Command, Output};
+
+fn tidemill(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_tidemill"))
+        .args(args)
+        .output()
+        .unwrap()
+}
+
+/// Runs a command line that must be refused before anything is touched; returns what it says.
+#[track_caller]
+fn refused(args: &[&str]) -> String {
+    let output = tidemill(args);
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{message}");
+    assert!(output.stdout.is_empty());
+    message
+}
+
+#[test]
+fn an_unknown_key_names_the_nearest_known_one() {
+    let message = refused(&["serve", "--set", "num.partition=3"]);
+    assert_eq!(
+        message,
+        "tidemill: --set: unknown setting \"num.partition\"; did you mean num.partitions?\n"
+    );
+    let message = refused(&["serve", "--set", "retention.ms=3"]);
+    assert!(message.contains("did you mean log.retention.ms?"), "{message}");
+    let message = refused(&["serve", "--set", "something.else.entirely=3"]);
+    assert_eq!(
+        message,
+        "tidemill: --set: unknown setting \"something.else.entirely\"\n"
+    );
+}
+
+#[test]
+fn a_bad_value_names_its_key_and_the_reason() {
+    let message = refused(&["serve", "--set", "num.partitions=many"]);
+    assert_eq!(
+        message,
+        "tidemill: --set: invalid value \"many\" for num.partitions: Not a number of type INT\n"
+    );
+    let message = refused(&["serve", "--set", "log.cleanup.policy=compact"]);
+    assert!(message.contains("compaction is not available yet"), "{message}");
+    let message = refused(&["serve", "--set", "num.partitions"]);
+    assert!(message.contains("expected KEY=VALUE"), "{message}");
+}
+
+#[test]
+fn an_error_in_a_file_names_the_file_and_the_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("server.properties");
+    std::fs::write(&path, "# mine\nnum.partitions=3\n\nlog.segment.byte=5\n").unwrap();
+    let path = path.to_str().unwrap();
+    let message = refused(&["serve", "--config", path]);
+    let expected =
+        format!("tidemill: {path}:4: unknown setting \"log.segment.byte\"; did you mean log.segment.bytes?\n");
+    assert_eq!(message, expected);
+}
+
+#[test]
+fn a_file_that_is_not_there_is_named() {
+    let message = refused(&["serve", "--config", "/nowhere/server.properties"]);
+    assert!(
+        message.starts_with("tidemill: --config /nowhere/server.properties: No such file"),
+        "{message}"
+    );
+}
+
+#[test]
+fn options_are_checked_like_the_settings_that_they_stand_for() {
+    assert!(refused(&["serve", "--listen", "9092"]).contains("expected HOST:PORT"));
+    assert!(refused(&["serve", "--listen", "0.0.0.0:9092"]).contains("--advertise"));
+    assert!(refused(&["serve", "--listen", "127.0.0.1:66000"]).contains("not a port number"));
+    assert!(refused(&["serve", "--cores", "1-"]).contains("tidemill.cores"));
+    assert!(refused(&["serve", "--data-dir", "a,b"]).contains("expected one folder"));
+    assert!(refused(&["check", "--set", "tidemill.journal.bytes=1"]).contains("Value must be at least"));
+    assert!(refused(&["serve", "--data", "x"]).contains("--data-dir"));
+}
+
+#[test]
+fn help_names_every_command_and_option() {
+    let output = tidemill(&["--help"]);
+    assert!(output.status.success());
+    let help = String::from_utf8(output.stdout).unwrap();
+    for command in ["serve", "check", "settings"] {
+        assert!(help.contains(&format!("\n  {command} ")), "{help}");
+    }
+    let help = String::from_utf8(tidemill(&["serve", "--help"]).stdout).unwrap();
+    for option in ["--config", "--set", "--data-dir", "--listen", "--advertise", "--cores"] {
+        assert!(help.contains(option), "{help}");
+    }
+    assert_eq!(tidemill(&[]).status.code(), Some(2));
+}
+
+#[test]
+fn every_setting_is_listed_with_its_default() {
+    let output = tidemill(&["settings"]);
+    assert!(output.status.success());
+    let list = String::from_utf8(output.stdout).unwrap();
+    assert!(list.contains("\nlog.flush.interval.messages=1  "), "{list}");
+    assert!(list.contains("\nretention.ms=604800000  "));
+    assert!(list.contains("\ntidemill.cores=auto  "));
+}
