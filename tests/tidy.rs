@@ -69,14 +69,19 @@ fn no_file_is_longer_than_a_thousand_lines() {
 
 #[test]
 fn every_setting_is_read() {
+    let sources = product();
     let fields: BTreeSet<&str> = SETTINGS.iter().filter_map(|setting| setting.field).collect();
-    let unread = unread_fields(&fields, &product());
-    expect_none(
-        unread
-            .into_iter()
-            .filter(|field| !NOT_READ_YET.contains(&field.as_str()))
-            .collect(),
-    );
+    let mut unread = unread_fields(&fields, &sources);
+    // What is read only to derive a limit counts once somebody reads the limit.
+    let limits = sources
+        .iter()
+        .find(|source| source.path == "src/config/limits.rs")
+        .unwrap()
+        .code();
+    let outside: Vec<Source> = sources.into_iter().filter(|source| source.part() != "config").collect();
+    unread.extend(unread_fields(&public_fields(&limits), &outside));
+    unread.retain(|field| !NOT_READ_YET.contains(&field.as_str()));
+    expect_none(unread);
 }
 
 #[test]
