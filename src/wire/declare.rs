@@ -448,19 +448,20 @@ macro_rules! structure {
                 _: bool,
             ) -> Result<Self, $crate::wire::codec::WireError> {
                 #[allow(unused_mut)]
-                let mut value = Self::default();
-                $(if Self::$field.carried(version) {
-                    value.$field = $crate::wire::declare::Wire::read(r, version, Self::$field.may_be_null(version))?;
-                })*
+                let mut value = $name {
+                    $($field: $crate::wire::declare::read_field(
+                        r,
+                        version,
+                        &Self::$field,
+                        $crate::wire::declare::default_or_initial!($ty $(, $default)?),
+                    )?,)*
+                    $($tagged: $crate::wire::declare::default_or_initial!($tagged_ty $(, $tagged_default)?),)*
+                };
                 if version.flexible {
                     #[allow(unused_variables)]
-                    r.tagged_fields(|tag, r| {
-                        $(if tag == $tag && Self::$tagged.carried(version) {
-                            let null = Self::$tagged.may_be_null(version);
-                            value.$tagged = $crate::wire::declare::Wire::read(r, version, null)?;
-                            return Ok(true);
-                        })*
-                        Ok(false)
+                    r.tagged_fields(|tag, r| match tag {
+                        $($tag => $crate::wire::declare::read_tagged(r, version, &Self::$tagged, &mut value.$tagged),)*
+                        _ => Ok(false),
                     })?;
                 }
                 Ok(value)
@@ -472,32 +473,23 @@ macro_rules! structure {
                 version: $crate::wire::declare::Version,
                 _: bool,
             ) -> Result<(), $crate::wire::codec::WireError> {
-                $(if Self::$field.carried(version) {
-                    $crate::wire::declare::Wire::write(&self.$field, w, version, Self::$field.may_be_null(version))?;
-                } else if !Self::$field.ignorable
-                    && self.$field != $crate::wire::declare::default_or_initial!($ty $(, $default)?)
-                {
-                    return Err($crate::wire::declare::not_in_version(&Self::STRUCT, &Self::$field, version));
-                })*
+                $($crate::wire::declare::write_field(
+                    w,
+                    version,
+                    (&Self::STRUCT, &Self::$field),
+                    &self.$field,
+                    $crate::wire::declare::default_or_initial!($ty $(, $default)?),
+                )?;)*
                 #[allow(unused_mut)]
-                let mut tags: u32 = 0;
-                $(if self.$tagged != $crate::wire::declare::default_or_initial!($tagged_ty $(, $tagged_default)?) {
-                    if Self::$tagged.carried(version) && version.flexible {
-                        tags += 1;
-                    } else if !Self::$tagged.ignorable {
-                        return Err($crate::wire::declare::not_in_version(&Self::STRUCT, &Self::$tagged, version));
-                    }
-                })*
+                let mut tags = $crate::wire::declare::Tags::default();
+                $(tags.add(
+                    version,
+                    (&Self::STRUCT, &Self::$tagged),
+                    &self.$tagged,
+                    $crate::wire::declare::default_or_initial!($tagged_ty $(, $tagged_default)?),
+                )?;)*
                 if version.flexible {
-                    w.uvarint(tags);
-                    $(if Self::$tagged.carried(version)
-                        && self.$tagged != $crate::wire::declare::default_or_initial!($tagged_ty $(, $tagged_default)?)
-                    {
-                        w.tagged_field($tag, |w| {
-                            let null = Self::$tagged.may_be_null(version);
-                            $crate::wire::declare::Wire::write(&self.$tagged, w, version, null)
-                        })?;
-                    })*
+                    tags.finish(w);
                 }
                 Ok(())
             }
@@ -540,11 +532,91 @@ macro_rules! default_or_initial {
     };
 }
 
-pub(super) fn not_in_version(structure: &Struct, field: &Field, version: Version) -> WireError {
+// What the macro calls for each field: functions, because what it repeats is compiled some thousand times.
+
+#[inline]
+pub(super) fn read_field<T: Wire>(
+    r: &mut Reader<'_>,
+    version: Version,
+    field: &'static Field,
+    default: T,
+) -> Result<T, WireError> {
+    if field.carried(version) {
+        T::read(r, version, field.may_be_null(version))
+    } else {
+        Ok(default)
+    }
+}
+
+pub(super) fn read_tagged<T: Wire>(
+    r: &mut Reader<'_>,
+    version: Version,
+    field: &'static Field,
+    value: &mut T,
+) -> Result<bool, WireError> {
+    if field.carried(version) {
+        *value = T::read(r, version, field.may_be_null(version))?;
+    }
+    Ok(field.carried(version))
+}
+
+#[inline]
+pub(super) fn write_field<T: Wire + PartialEq>(
+    w: &mut Writer,
+    version: Version,
+    (structure, field): (&'static Struct, &'static Field),
+    value: &T,
+    default: T,
+) -> Result<(), WireError> {
+    if field.carried(version) {
+        value.write(w, version, field.may_be_null(version))
+    } else if field.ignorable || *value == default {
+        Ok(())
+    } else {
+        Err(not_in_version(structure, field, version))
+    }
+}
+
+fn not_in_version(structure: &Struct, field: &Field, version: Version) -> WireError {
     WireError::FieldNotInVersion {
         message: structure.name,
         field: field.name,
         version: version.number,
+    }
+}
+
+/// The tagged fields of one structure that have something to say.
+#[derive(Default)]
+pub(super) struct Tags {
+    count: u32,
+    fields: Writer,
+}
+
+impl Tags {
+    pub(super) fn add<T: Wire + PartialEq>(
+        &mut self,
+        version: Version,
+        (structure, field): (&'static Struct, &'static Field),
+        value: &T,
+        default: T,
+    ) -> Result<(), WireError> {
+        if *value == default {
+            return Ok(());
+        }
+        match field.tag {
+            Some(tag) if field.carried(version) && version.flexible => {
+                self.count += 1;
+                self.fields
+                    .tagged_field(tag, |w| value.write(w, version, field.may_be_null(version)))
+            }
+            _ if field.ignorable => Ok(()),
+            _ => Err(not_in_version(structure, field, version)),
+        }
+    }
+
+    pub(super) fn finish(self, w: &mut Writer) {
+        w.uvarint(self.count);
+        w.raw(&self.fields.into_inner());
     }
 }
 

@@ -5,15 +5,27 @@
 //! are what surrounds a message. Schemas: `common/message/*.json` of Kafka 4.1's clients jar, `common/metadata/*.json` of
 //! its metadata jar, against which a test compares every field.
 
+pub mod acls;
 pub mod api;
+pub mod brokers;
 pub mod codec;
+pub mod configs;
 pub mod connect;
+pub mod consumer_groups;
 pub mod control_records;
 pub mod declare;
 pub mod frame;
+pub mod groups;
 pub mod header;
+pub mod log_dirs;
 pub mod metadata;
 pub mod metadata_records;
+pub mod offsets;
+pub mod produce_fetch;
+pub mod quorum;
+pub mod share;
+pub mod topics;
+pub mod transactions;
 
 pub use api::ApiKey;
 pub use codec::{Reader, WireError, Writer};
