@@ -32,8 +32,14 @@ pub struct Declaration {
     pub versions: Versions,
     pub flexible: Versions,
     pub fields: &'static Struct,
-    /// Decodes a message and encodes what was understood.
-    pub recode: fn(&mut Reader<'_>, &mut Writer, i16) -> Result<(), WireError>,
+}
+
+/// Decodes a message and encodes what was understood: for tests of every message there is.
+pub type Recode = fn(&mut Reader<'_>, &mut Writer, i16) -> Result<(), WireError>;
+
+#[inline]
+pub(super) fn recode<M: Message>(r: &mut Reader<'_>, w: &mut Writer, version: i16) -> Result<(), WireError> {
+    M::decode(r, version)?.encode(w, version)
 }
 
 impl Declaration {
@@ -43,7 +49,6 @@ impl Declaration {
             versions: M::VERSIONS,
             flexible: M::FLEXIBLE,
             fields: M::STRUCT,
-            recode: |r, w, version| M::decode(r, version)?.encode(w, version),
         }
     }
 }
@@ -83,6 +88,14 @@ macro_rules! apis {
             pub const fn response(self) -> Declaration {
                 match self {
                     $(ApiKey::$name => const { Declaration::of::<$response>() },)*
+                }
+            }
+
+            /// Of the request and the response. Inline, because it calls for the code of every message.
+            #[inline]
+            pub fn recode(self) -> (Recode, Recode) {
+                match self {
+                    $(ApiKey::$name => (recode::<$request>, recode::<$response>),)*
                 }
             }
 

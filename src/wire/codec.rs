@@ -281,6 +281,29 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// A string that is a piece of a frame.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Text(Bytes);
+
+impl Text {
+    /// `None` when the bytes are not valid UTF-8.
+    pub fn new(bytes: Bytes) -> Option<Text> {
+        std::str::from_utf8(&bytes).is_ok().then_some(Text(bytes))
+    }
+
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).expect("checked when it was made")
+    }
+}
+
+impl std::ops::Deref for Text {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        self.as_str()
+    }
+}
+
 /// Appends primitive types to a buffer.
 #[derive(Debug, Default)]
 pub struct Writer {

@@ -5,6 +5,7 @@
 
 use bytes::Bytes;
 
+use super::api::Declaration;
 use super::codec::{Reader, WireError, Writer};
 use super::declare::{Message, messages};
 use crate::types::Uuid;
@@ -98,13 +99,13 @@ fn marker(r: &mut Reader<'_>) -> Result<EndTxnMarker, WireError> {
 }
 
 /// Every declaration, for tests.
-pub const CONTROL_RECORDS: &[super::api::Declaration] = &[
-    super::api::Declaration::of::<EndTxnMarker>(),
-    super::api::Declaration::of::<LeaderChangeMessage>(),
-    super::api::Declaration::of::<SnapshotHeaderRecord>(),
-    super::api::Declaration::of::<SnapshotFooterRecord>(),
-    super::api::Declaration::of::<KRaftVersionRecord>(),
-    super::api::Declaration::of::<VotersRecord>(),
+pub const CONTROL_RECORDS: &[Declaration] = &[
+    Declaration::of::<EndTxnMarker>(),
+    Declaration::of::<LeaderChangeMessage>(),
+    Declaration::of::<SnapshotHeaderRecord>(),
+    Declaration::of::<SnapshotFooterRecord>(),
+    Declaration::of::<KRaftVersionRecord>(),
+    Declaration::of::<VotersRecord>(),
 ];
 
 messages! {

@@ -390,6 +390,7 @@ macro_rules! messages {
     )*};
 }
 
+// `#[inline]` because nothing uses all of them: what is not inline is compiled whether or not somebody calls it.
 macro_rules! structure {
     ($(#[$meta:meta])* $name:ident {
         $($field:ident : $ty:ty $(= $default:expr)?, $in:literal $(, $attribute:ident $($value:literal)?)*;)*
@@ -426,6 +427,7 @@ macro_rules! structure {
         }
 
         impl Default for $name {
+            #[inline]
             fn default() -> Self {
                 $name {
                     $($field: $crate::wire::declare::default_or_initial!($ty $(, $default)?),)*
@@ -438,9 +440,13 @@ macro_rules! structure {
             const SHAPE: $crate::wire::declare::Shape = $crate::wire::declare::Shape::Struct(&Self::STRUCT);
             const BYTES_MIN: usize = 1;
 
+            #[inline]
+
             fn initial() -> Self {
                 Self::default()
             }
+
+            #[inline]
 
             fn read(
                 r: &mut $crate::wire::codec::Reader<'_>,
@@ -466,6 +472,8 @@ macro_rules! structure {
                 }
                 Ok(value)
             }
+
+            #[inline]
 
             fn write(
                 &self,
@@ -496,12 +504,15 @@ macro_rules! structure {
         }
 
         impl $crate::wire::declare::Nullable for $name {
+            #[inline]
             fn read_nullable(
                 r: &mut $crate::wire::codec::Reader<'_>,
                 version: $crate::wire::declare::Version,
             ) -> Result<Option<Self>, $crate::wire::codec::WireError> {
                 if r.i8()? < 0 { Ok(None) } else { $crate::wire::declare::Wire::read(r, version, false).map(Some) }
             }
+
+            #[inline]
 
             fn write_null(
                 w: &mut $crate::wire::codec::Writer,
@@ -510,6 +521,8 @@ macro_rules! structure {
                 w.i8(-1);
                 Ok(())
             }
+
+            #[inline]
 
             fn write_value(
                 &self,

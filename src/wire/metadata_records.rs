@@ -6,6 +6,7 @@
 
 use bytes::Bytes;
 
+use super::api::Declaration;
 use super::codec::{Reader, WireError, Writer};
 use super::declare::{Message, messages};
 use crate::types::Uuid;
@@ -68,8 +69,7 @@ macro_rules! metadata_records {
         }
 
         /// Every declaration with its type, for tests.
-        pub const METADATA_RECORDS: &[(u32, super::api::Declaration)] =
-            &[$(($kind, super::api::Declaration::of::<$record>()),)*];
+        pub const METADATA_RECORDS: &[(u32, Declaration)] = &[$(($kind, Declaration::of::<$record>()),)*];
     };
 }
 

@@ -3,8 +3,9 @@
 
 use bytes::Bytes;
 
-use super::declare::messages;
-use crate::types::Uuid;
+use super::codec::{WireError, Writer};
+use super::declare::{Version, messages};
+use crate::types::{TopicId, Uuid};
 
 messages! {
     /// `ProduceRequest`, API key 0.
@@ -165,5 +166,23 @@ messages! {
         host: String, "16+";
         port: i32, "16+";
         rack: Option<String> = None, "16+", null "16+";
+    }
+}
+
+/// How Produce and Fetch name a topic: by name in older versions, by id in newer ones (KIP-516).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TopicRef<'a> {
+    pub name: &'a str,
+    pub id: TopicId,
+}
+
+impl TopicRef<'_> {
+    /// Writes the one of the two that the version carries.
+    pub(super) fn write(self, w: &mut Writer, version: Version, by_id_from: i16) -> Result<(), WireError> {
+        if version.number >= by_id_from {
+            w.uuid(self.id);
+            return Ok(());
+        }
+        w.str(Some(self.name), version.flexible)
     }
 }
