@@ -74,6 +74,9 @@ struct Options {
     /// KEY=VALUE of the topic, when it is created.
     #[arg(long)]
     config: Vec<String>,
+    /// Deletes the topic at the end.
+    #[arg(long)]
+    delete: bool,
     /// Produce only: no CreateTopics and Metadata before it (the floor program knows neither).
     #[arg(long)]
     bare: bool,
@@ -158,6 +161,10 @@ fn main() {
         Mode::Produce => produce(&options),
         Mode::Fetch => fetch(&options),
         Mode::Idle => idle(&options),
+    }
+    if options.delete {
+        requests::delete_topic(&options.addr, &options.topic)
+            .unwrap_or_else(|e| fail(&format!("deleting {}: {e}", options.topic)));
     }
 }
 

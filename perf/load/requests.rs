@@ -1,6 +1,6 @@
 //! The few requests that the load generator sends, encoded by hand so that it owes nothing to what it measures.
 //!
-//! Produce v9 (the first flexible version; 9 to 12 have one layout), Fetch v11, CreateTopics v4, ListOffsets v1,
+//! Produce v9 (the first flexible version; 9 to 12 have one layout), Fetch v11, CreateTopics v4, DeleteTopics v1, ListOffsets v1,
 //! ApiVersions v0: each is served by Kafka 4.1.
 
 use std::io::{Error, Read, Result, Write};
@@ -339,6 +339,12 @@ pub fn create_topic(addr: &str, topic: &str, partitions: i32, configs: &[String]
         std::thread::sleep(Duration::from_millis(50));
     }
     Ok(())
+}
+
+pub fn delete_topic(addr: &str, topic: &str) -> Result<()> {
+    let mut e = Encoder::request(20, 1);
+    e.i32(1).string(topic).i32(30_000);
+    exchange(&mut TcpStream::connect(addr)?, e.finish()).map(drop)
 }
 
 /// Asks the partitions themselves: Kafka's Metadata names a leader before that leader has taken over.
