@@ -61,7 +61,7 @@ impl fmt::Display for Codec {
     }
 }
 
-/// A codec and how hard it tries. Snappy and lz4 have one level here.
+/// A codec and how hard it tries, in the codec's own numbers. Snappy and lz4 have one level here; gzip's -1 is its default.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Compression {
     pub codec: Codec,
@@ -72,7 +72,7 @@ impl From<Codec> for Compression {
     /// At the level that is Kafka's default.
     fn from(codec: Codec) -> Compression {
         let level = match codec {
-            Codec::Gzip => 6,
+            Codec::Gzip => -1,
             Codec::Lz4 => 9,
             Codec::Zstd => 3,
             Codec::None | Codec::Snappy => 0,
@@ -175,6 +175,7 @@ impl<'a> Snappy<'a> {
         }
     }
 
+    /// More than `room` says that the next block has no room, and that nothing was read.
     fn read(&mut self, out: &mut [u8], room: usize) -> Result<usize, String> {
         while self.taken == self.block.len() {
             let Some(block) = self.next_block()? else { return Ok(0) };
@@ -182,15 +183,13 @@ impl<'a> Snappy<'a> {
             if claimed > block.len().saturating_mul(SNAPPY_RATIO_MAX) {
                 return Err(format!("a block of {} bytes claims to hold {claimed}", block.len()));
             }
-            // One byte more than there is room for is enough to be refused by our caller, without inflating the rest.
             if claimed > room {
-                self.block = vec![0; (room + 1).min(out.len())];
-            } else {
-                self.block.resize(claimed, 0);
-                snap::raw::Decoder::new()
-                    .decompress(block, &mut self.block)
-                    .map_err(|e| e.to_string())?;
+                return Ok(room + 1);
             }
+            self.block.resize(claimed, 0);
+            snap::raw::Decoder::new()
+                .decompress(block, &mut self.block)
+                .map_err(|e| e.to_string())?;
             self.taken = 0;
         }
         let pieces = &self.block[self.taken..];
@@ -294,7 +293,10 @@ pub fn deflate(to: Compression, records: &[u8], out: &mut BytesMut) {
     match to.codec {
         Codec::None => out.extend_from_slice(records),
         Codec::Gzip => {
-            let level = flate2::Compression::new(to.level.clamp(1, 9) as u32);
+            let level = match to.level {
+                -1 => flate2::Compression::default(),
+                level => flate2::Compression::new(level.clamp(1, 9) as u32),
+            };
             let mut encoder = GzEncoder::new(out.writer(), level);
             encoder.write_all(records).expect(MEMORY);
             encoder.finish().expect(MEMORY);
@@ -325,6 +327,147 @@ pub fn deflate(to: Compression, records: &[u8], out: &mut BytesMut) {
             let mut encoder = zstd::Encoder::new(out.writer(), to.level).expect("any level is clamped by zstd");
             encoder.write_all(records).expect(MEMORY);
             encoder.finish().expect(MEMORY);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const MAX: usize = 1 << 20;
+
+    fn deflated(codec: Codec, records: &[u8]) -> Vec<u8> {
+        let mut out = BytesMut::new();
+        deflate(codec.into(), records, &mut out);
+        out.to_vec()
+    }
+
+    fn inflated(codec: Codec, bytes: &[u8]) -> Result<Bytes, RecordError> {
+        inflate(codec, Bytes::copy_from_slice(bytes), MAX)
+    }
+
+    fn text() -> Vec<u8> {
+        (0..100_000u32)
+            .map(|i| b"tide mill"[(i * (1 + i / 1000) % 9) as usize])
+            .collect()
+    }
+
+    #[test]
+    fn names_and_numbers() {
+        for (id, name) in ["none", "gzip", "snappy", "lz4", "zstd"].into_iter().enumerate() {
+            let codec = Codec::from_id(id as u8).unwrap();
+            assert_eq!((codec.name(), Codec::from_name(name)), (name, Some(codec)));
+        }
+        assert_eq!(Codec::from_id(5), Err(RecordError::UnknownCompression { id: 5 }));
+        assert_eq!(Codec::from_name("producer"), None);
+    }
+
+    #[test]
+    fn every_cut_is_noticed() {
+        for codec in &Codec::ALL[1..] {
+            let bytes = deflated(*codec, &text()[..5000]);
+            assert_eq!(inflated(*codec, &bytes).unwrap(), text()[..5000]);
+            for cut in 0..bytes.len() {
+                if let Ok(short) = inflated(*codec, &bytes[..cut]) {
+                    // Framed snappy has no end of its own: a cut between blocks is found by the records' count.
+                    assert!(*codec == Codec::Snappy && short.is_empty(), "{codec} cut at {cut}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_may_follow() {
+        for codec in [Codec::Gzip, Codec::Lz4, Codec::Zstd] {
+            let mut bytes = deflated(codec, b"records");
+            bytes.extend_from_slice(b"more");
+            assert!(inflated(codec, &bytes).is_err(), "{codec}");
+        }
+    }
+
+    #[test]
+    fn streams_in_a_row_are_one() {
+        for codec in [Codec::Gzip, Codec::Snappy, Codec::Zstd] {
+            let mut bytes = deflated(codec, b"one and ");
+            bytes.extend(deflated(codec, b"two"));
+            assert_eq!(inflated(codec, &bytes).unwrap(), &b"one and two"[..], "{codec}");
+        }
+        let mut bytes = deflated(Codec::Lz4, b"one and ");
+        bytes.extend(deflated(Codec::Lz4, b"two"));
+        assert!(inflated(Codec::Lz4, &bytes).is_err(), "Java would see only the first");
+    }
+
+    #[test]
+    fn snappy_without_framing() {
+        let raw = snap::raw::Encoder::new().compress_vec(&text()).unwrap();
+        assert_eq!(inflated(Codec::Snappy, &raw).unwrap(), text());
+        // 5 bytes that claim to be 4 GiB.
+        assert!(inflated(Codec::Snappy, &[0xFF, 0xFF, 0xFF, 0xFF, 0x0F]).is_err());
+    }
+
+    #[test]
+    fn lz4_that_java_cannot_read() {
+        let frame = |info: FrameInfo| {
+            let mut encoder = FrameEncoder::with_frame_info(info, Vec::new());
+            encoder.write_all(&text()).unwrap();
+            encoder.finish().unwrap()
+        };
+        assert!(inflated(Codec::Lz4, &frame(FrameInfo::new().block_mode(BlockMode::Linked))).is_err());
+        let mut legacy = frame(FrameInfo::new().block_mode(BlockMode::Independent));
+        legacy[..4].copy_from_slice(&0x184C_2102u32.to_le_bytes());
+        assert!(inflated(Codec::Lz4, &legacy).is_err());
+        let all = FrameInfo::new()
+            .block_mode(BlockMode::Independent)
+            .block_size(BlockSize::Max256KB)
+            .block_checksums(true)
+            .content_checksum(true)
+            .content_size(Some(text().len() as u64));
+        assert_eq!(inflated(Codec::Lz4, &frame(all)).unwrap(), text());
+    }
+
+    #[test]
+    fn the_bound_is_exact() {
+        for codec in &Codec::ALL[1..] {
+            let bytes = Bytes::from(deflated(*codec, &text()));
+            assert_eq!(inflate(*codec, bytes.clone(), text().len()).unwrap(), text());
+            let max = text().len() - 1;
+            assert_eq!(
+                inflate(*codec, bytes, max),
+                Err(RecordError::InflatedTooLarge { max }),
+                "{codec}"
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn round_trip(
+            codec in prop::sample::select(&Codec::ALL[..]),
+            level in -3..8i32,
+            records in prop::collection::vec(0..9u8, 0..3000),
+        ) {
+            let mut out = BytesMut::new();
+            deflate(Compression { codec, level }, &records, &mut out);
+            prop_assert_eq!(inflated(codec, &out).unwrap(), records);
+        }
+
+        #[test]
+        fn any_bytes_are_taken_or_refused(
+            codec in prop::sample::select(&Codec::ALL[..]),
+            bytes in prop::collection::vec(any::<u8>(), 0..300),
+            flips in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6),
+        ) {
+            let _ = inflated(codec, &bytes);
+            let mut near = deflated(codec, &bytes);
+            for (at, byte) in flips {
+                let at = at.index(near.len().max(1));
+                if let Some(place) = near.get_mut(at) {
+                    *place = byte;
+                }
+            }
+            let _ = inflated(codec, &near);
         }
     }
 }
