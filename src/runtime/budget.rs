@@ -65,6 +65,11 @@ impl Budget {
         self.line.retain(|&other| other != conn);
     }
 
+    #[cfg(test)]
+    pub(super) fn is_unused(&self) -> bool {
+        self.used == 0 && self.lane.is_none() && self.line.is_empty()
+    }
+
     /// The next connection in line that may try again, when there is room or the lane is free.
     pub(super) fn freed(&mut self) -> Option<ConnId> {
         if self.used < self.limit || self.lane.is_none() {

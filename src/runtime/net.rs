@@ -174,7 +174,7 @@ impl Net {
         self.conns.borrow().get(&id).cloned()
     }
 
-    /// The answer to a connection's oldest unanswered request; sent by [`Net::send_all`].
+    /// The answer to a connection's oldest unanswered request; sent by [`Net::send_all`]. Nothing follows a close.
     pub(super) fn reply(&self, id: ConnId, slices: Vec<Bytes>) {
         // The shard may not have heard yet that the connection is gone.
         let Some(conn) = self.find(id) else { return };
@@ -182,6 +182,9 @@ impl Net {
         if let Some(bytes) = state.unanswered.pop_front() {
             state.held -= bytes;
             self.budget.borrow_mut().give(id, bytes, state.held);
+        }
+        if state.closing {
+            return;
         }
         state.outbox_bytes += slices.iter().map(Bytes::len).sum::<usize>();
         state
@@ -492,5 +495,307 @@ fn lost(error: &std::io::Error) -> End {
             End::Quiet
         }
         _ => End::Because(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::accept::{Acceptor, Sockets, bind};
+    use super::super::inbox::{Inbox, Mail, Taken};
+    use super::*;
+    use crate::config::Endpoint;
+    use glommio::timer::Timer;
+    use glommio::{LocalExecutorBuilder, Placement};
+    use std::io::{Read, Write};
+    use std::net::TcpStream as Client;
+    use std::time::Duration;
+
+    const MIB: usize = 1024 * 1024;
+
+    fn limits() -> Limits {
+        Limits {
+            frame_bytes_max: 8 * MIB,
+            outgoing_bytes_max: MIB,
+            request_memory_bytes: 4 * MIB,
+            idle_us: 60_000_000,
+            stall_us: 60_000_000,
+        }
+    }
+
+    /// Serves connections without a shard: `respond` answers requests. `clients` runs meanwhile; when it returns, every
+    /// connection must end and all memory be given back.
+    fn serve_while(
+        limits: Limits,
+        mut respond: impl FnMut(&Net, ConnId, BytesMut) + Send + 'static,
+        clients: impl FnOnce(SocketAddr),
+    ) {
+        let endpoint = Endpoint {
+            host: "127.0.0.1".into(),
+            port: 0,
+        };
+        let listener = bind(
+            &endpoint,
+            &Sockets {
+                backlog: 1000,
+                receive_bytes: None,
+                send_bytes: None,
+            },
+        )
+        .unwrap();
+        let address = listener.local_addr().unwrap();
+        let inboxes: Arc<[Inbox]> = [Inbox::new(1)].into();
+        let guests = Arc::new(Guests::new(1, 10_000, usize::MAX));
+        let _acceptor = Acceptor::start(listener, inboxes.clone(), guests.clone()).unwrap();
+        let theirs = inboxes.clone();
+        let server = std::thread::spawn(move || {
+            let executor = LocalExecutorBuilder::new(Placement::Unbound)
+                .io_memory(1 << 20)
+                .make()
+                .unwrap();
+            executor.run(async move {
+                let events = Rc::new(Events::default());
+                let net = Net::new(limits, Clock::start(), events.clone(), guests, 0);
+                let (mut taken, mut round) = (Taken::default(), VecDeque::new());
+                let mut known = std::collections::BTreeSet::new();
+                let mut stopping = false;
+                while !stopping || net.count() > 0 {
+                    Timer::new(Duration::from_micros(100)).await;
+                    theirs[0].take(&mut taken);
+                    for mail in taken.mail.drain(..) {
+                        match mail {
+                            Mail::Accepted { stream, peer } => net.open(stream, peer),
+                            _ => stopping = true,
+                        }
+                    }
+                    events.swap(&mut round);
+                    for event in round.drain(..) {
+                        match event {
+                            Event::Connected { conn, .. } => assert!(known.insert(conn)),
+                            Event::Closed { conn } => assert!(known.remove(&conn)),
+                            Event::Request { conn, frame } => {
+                                assert!(known.contains(&conn));
+                                respond(&net, conn, frame);
+                            }
+                            other => panic!("{other:?}"),
+                        }
+                    }
+                    net.send_all();
+                    net.tick();
+                }
+                assert!(net.budget.borrow().is_unused());
+            });
+        });
+        clients(address);
+        inboxes[0].post(Mail::Stop);
+        server.join().unwrap();
+    }
+
+    fn reply(net: &Net, conn: ConnId, body: &[u8]) {
+        let length = Bytes::copy_from_slice(&(body.len() as i32).to_be_bytes());
+        net.reply(conn, vec![length, Bytes::copy_from_slice(body)]);
+    }
+
+    fn echo(net: &Net, conn: ConnId, frame: BytesMut) {
+        reply(net, conn, &frame);
+    }
+
+    fn connect(address: SocketAddr) -> Client {
+        let client = Client::connect(address).unwrap();
+        client.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        client
+    }
+
+    fn send(mut client: &Client, body: &[u8]) {
+        client
+            .write_all(&[&(body.len() as i32).to_be_bytes(), body].concat())
+            .unwrap();
+    }
+
+    fn receive(mut client: &Client) -> Vec<u8> {
+        let mut length = [0; 4];
+        client.read_exact(&mut length).unwrap();
+        let mut body = vec![0; i32::from_be_bytes(length) as usize];
+        client.read_exact(&mut body).unwrap();
+        body
+    }
+
+    fn is_closed(mut client: &Client) -> bool {
+        matches!(client.read(&mut [0]), Ok(0) | Err(_))
+    }
+
+    #[test]
+    fn pipelined_frames_of_any_size_are_answered_in_order() {
+        serve_while(limits(), echo, |address| {
+            let client = connect(address);
+            let bodies: Vec<Vec<u8>> = (0..300usize)
+                .map(|i| vec![i as u8; [1, 100, 16_384, 70_000, 15_000, 1_500_000][(i / 3) % 6] + i])
+                .collect();
+            std::thread::scope(|scope| {
+                scope.spawn(|| bodies.iter().for_each(|body| send(&client, body)));
+                for body in &bodies {
+                    assert!(receive(&client) == *body);
+                }
+            });
+        });
+    }
+
+    #[test]
+    fn frames_that_together_exceed_the_memory_are_all_answered() {
+        let limits = Limits {
+            request_memory_bytes: 256 * 1024,
+            ..limits()
+        };
+        serve_while(limits, echo, |address| {
+            std::thread::scope(|scope| {
+                for i in 0..8u8 {
+                    scope.spawn(move || {
+                        let client = connect(address);
+                        for len in [300_000, 10, 700_000, 100_000, 3_000_000] {
+                            let body = vec![i; len];
+                            send(&client, &body);
+                            assert!(receive(&client) == body);
+                        }
+                    });
+                }
+            });
+        });
+    }
+
+    #[test]
+    fn a_slow_reader_is_not_read_from() {
+        let seen = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let theirs = seen.clone();
+        let respond = move |net: &Net, conn, _| {
+            theirs.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            reply(net, conn, &vec![7; MIB]);
+        };
+        serve_while(limits(), respond, move |address| {
+            let client = connect(address);
+            // One at a time: what was read in one piece is answered, whatever the outbox holds.
+            for _ in 0..200 {
+                send(&client, b"more");
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            std::thread::sleep(Duration::from_millis(100));
+            let handled = seen.load(std::sync::atomic::Ordering::SeqCst);
+            assert!(handled < 150, "{handled} replies of 1 MiB wait for one reader");
+            for _ in 0..200 {
+                assert_eq!(receive(&client).len(), MIB);
+            }
+        });
+    }
+
+    #[test]
+    fn lengths_that_no_request_has_close_the_connection() {
+        serve_while(limits(), echo, |address| {
+            for length in [0, -1, i32::MAX, 9 * MIB as i32] {
+                let mut client = connect(address);
+                client.write_all(&length.to_be_bytes()).unwrap();
+                assert!(is_closed(&client));
+            }
+        });
+    }
+
+    #[test]
+    fn half_a_frame_and_then_silence_closes_the_connection_and_no_other() {
+        let limits = Limits {
+            stall_us: 200_000,
+            ..limits()
+        };
+        serve_while(limits, echo, |address| {
+            let good = connect(address);
+            let mut halves = [connect(address), connect(address), connect(address)];
+            halves[0].write_all(&[0]).unwrap();
+            halves[1].write_all(&10i32.to_be_bytes()).unwrap();
+            halves[2].write_all(&[0, 0, 0, 10, 1, 2, 3]).unwrap();
+            assert!(halves.iter().all(is_closed));
+            send(&good, b"still here");
+            assert_eq!(receive(&good), b"still here");
+        });
+    }
+
+    #[test]
+    fn an_idle_connection_is_closed() {
+        let limits = Limits {
+            idle_us: 200_000,
+            ..limits()
+        };
+        serve_while(limits, echo, |address| {
+            let client = connect(address);
+            send(&client, b"once");
+            assert_eq!(receive(&client), b"once");
+            assert!(is_closed(&client));
+        });
+    }
+
+    #[test]
+    fn the_last_reply_arrives_before_the_close() {
+        let respond = |net: &Net, conn, frame: BytesMut| {
+            reply(net, conn, &vec![1; 3 * MIB]);
+            net.close(
+                conn,
+                if frame[0] == 1 {
+                    "asked for".into()
+                } else {
+                    String::new()
+                },
+            );
+        };
+        serve_while(limits(), respond, |address| {
+            let client = connect(address);
+            // The second request is never read.
+            send(&client, &[0]);
+            send(&client, &[0]);
+            assert_eq!(receive(&client).len(), 3 * MIB);
+            assert!(is_closed(&client));
+        });
+    }
+
+    #[test]
+    fn a_muted_connection_waits() {
+        let respond = |net: &Net, conn, frame: BytesMut| match &frame[..] {
+            b"mute" => {
+                net.mute(conn, true);
+                reply(net, conn, b"muted");
+            }
+            _ => echo(net, conn, frame),
+        };
+        // It does not notice that its client has left until it is idle.
+        let limits = Limits {
+            idle_us: 1_000_000,
+            ..limits()
+        };
+        serve_while(limits, respond, |address| {
+            let client = connect(address);
+            send(&client, b"mute");
+            assert_eq!(receive(&client), b"muted");
+            send(&client, b"waits");
+            client.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+            assert!((&client).read(&mut [0]).is_err());
+        });
+    }
+
+    #[test]
+    fn clients_that_come_and_go_leave_nothing_behind() {
+        serve_while(limits(), echo, |address| {
+            std::thread::scope(|scope| {
+                for _ in 0..4 {
+                    scope.spawn(move || {
+                        for i in 0..250 {
+                            let mut client = connect(address);
+                            match i % 4 {
+                                0 => {}
+                                1 => client.write_all(&[0, 0, 1, 0, 9]).unwrap(),
+                                2 => send(&client, &vec![1; 100_000]),
+                                _ => {
+                                    send(&client, b"answer");
+                                    assert_eq!(receive(&client), b"answer");
+                                }
+                            }
+                        }
+                    });
+                }
+            });
+        });
     }
 }
