@@ -85,7 +85,7 @@ fn help_names_every_command_and_option() {
     let output = tidemill(&["--help"]);
     assert!(output.status.success());
     let help = String::from_utf8(output.stdout).unwrap();
-    for command in ["serve", "check", "settings"] {
+    for command in ["serve", "check", "dump", "settings"] {
         assert!(help.contains(&format!("\n  {command} ")), "{help}");
     }
     let help = String::from_utf8(tidemill(&["serve", "--help"]).stdout).unwrap();
@@ -103,4 +103,63 @@ fn every_setting_is_listed_with_its_default() {
     assert!(list.contains("\nlog.flush.interval.messages=1  "), "{list}");
     assert!(list.contains("\nretention.ms=604800000  "));
     assert!(list.contains("\ntidemill.cores=auto  "));
+}
+
+/// What `tidemill dump` says about a file of this name and content.
+fn dump(name: &str, content: &[u8]) -> (Option<i32>, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(name);
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(&path, content).unwrap();
+    let output = tidemill(&["dump", path.to_str().unwrap()]);
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8(text).unwrap())
+}
+
+#[test]
+fn dump_knows_a_file_by_its_name() {
+    let ok = |name, content: &[u8]| {
+        let (code, text) = dump(name, content);
+        assert_eq!(code, Some(0), "{name}: {text}");
+        text
+    };
+    assert_eq!(ok("leader-epoch-checkpoint", b"0\n1\n3 17\n"), "epoch 3 from 17\n");
+    assert_eq!(ok("replication-offset-checkpoint", b"0\n1\nt 0 5\n"), "t-0 5\n");
+    assert_eq!(
+        ok(".kafka_cleanshutdown", br#"{"version":0,"brokerEpoch":9}"#),
+        "stopped cleanly in broker epoch 9\n"
+    );
+    assert_eq!(
+        ok(
+            "t-0/partition.metadata",
+            b"version: 0\ntopic_id: AAAAAAAAAAAAAAAAAAAAAQ\n"
+        ),
+        "topic AAAAAAAAAAAAAAAAAAAAAQ\n"
+    );
+    let batch = tidemill::record::BatchBuilder::new()
+        .record(5, None, Some(b"v"))
+        .build_stamped(0, 1);
+    assert!(ok("t-0/00000000000000000000.log", batch.bytes()).starts_with("batch 0..=0 epoch 1 "));
+    assert!(ok("__cluster_metadata-0/00000000000000000000.log", batch.bytes()).contains("cannot be read"));
+}
+
+#[test]
+fn dump_says_what_is_wrong_with_a_file() {
+    let bad = |name, content: &[u8]| {
+        let (code, text) = dump(name, content);
+        assert_eq!(code, Some(1), "{name}: {text}");
+        text
+    };
+    assert!(
+        bad(
+            "t-0/00000000000000000000.log",
+            b"not a batch, but long enough to be taken for one"
+        )
+        .contains("at 0")
+    );
+    assert!(bad("tidemill-journal-0.ring", b"short").contains("no superblock can be read"));
+    assert!(bad("t-0/tidemill.recovery", b"nothing").contains("it is not a recovery point"));
+    assert!(bad("notes.txt", b"hello").contains("no file that Tidemill writes"));
+    let output = tidemill(&["dump", "/nowhere/x.log"]);
+    assert_eq!(output.status.code(), Some(1));
 }

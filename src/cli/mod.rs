@@ -12,6 +12,7 @@ use tracing::level_filters::LevelFilter;
 use crate::config::{BrokerConfig, ConfigError, LogLevel, Origin, Pair, parse_properties};
 
 mod check;
+mod dump;
 mod serve;
 mod settings;
 
@@ -33,6 +34,8 @@ enum Command {
     Serve(ConfigOptions),
     /// Say whether this machine and the data folder are fit for `serve`, and what to change if not
     Check(ConfigOptions),
+    /// Show what a file of the data folder says: segments, journals, metadata, recovery points, Kafka's small files
+    Dump(dump::Options),
     /// List every setting: key, type, default, bounds and what it does
     Settings {
         /// As the table in README.md
@@ -69,6 +72,7 @@ pub fn main() -> ExitCode {
     match CommandLine::parse().command {
         Command::Serve(options) => with_config(&options, serve::run),
         Command::Check(options) => with_config(&options, check::run),
+        Command::Dump(options) => dump::run(&options),
         Command::Settings { markdown } => settings::run(markdown),
     }
 }

@@ -13,7 +13,7 @@ pub struct Limits {
     pub cache_bytes: u64,
     /// The ring file.
     pub journal_bytes: u64,
-    /// The largest batch that any topic may allow: four of them fit the ring, and one fits the dirty budget.
+    /// The largest batch that any topic may allow: four of them fit the ring.
     pub batch_bytes_max: u64,
     pub connections: usize,
     pub fetch_sessions: usize,
@@ -22,7 +22,10 @@ pub struct Limits {
 impl BrokerConfig {
     pub fn limits(&self, shards: u16) -> Limits {
         let shards = usize::from(shards.max(1));
-        let dirty_bytes = (self.dirty_bytes / shards as u64).max(DIRTY_BYTES_MIN);
+        // What is dirty lies in the ring, which keeps as much free again for carrying it.
+        let dirty_bytes = (self.dirty_bytes / shards as u64)
+            .max(DIRTY_BYTES_MIN)
+            .min(self.journal_bytes / 2);
         Limits {
             request_bytes: (self.queued_max_request_bytes / shards).max(REQUEST_BYTES_MIN),
             dirty_bytes,

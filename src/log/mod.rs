@@ -42,7 +42,7 @@ pub use append::{AppendError, Appended};
 pub use checkpoint::{Carried, CheckpointStep, SegmentWrite};
 pub use disk_read::DiskRead;
 pub use lookup::{Found, ListProgress, OffsetSpec};
-pub use point::{RECOVERY_POINT, RecoveryPoint};
+pub use point::{PointError, RECOVERY_POINT, RecoveryPoint, describe_recovery_point};
 pub use read::{ReadError, ReadPlan, ReadProgress};
 pub use recover::{Recovered, Recovering, RecoveringSeed, RecoveryStep, Replay, ReplayedAppend};
 pub use segment::DELETED_SUFFIX;

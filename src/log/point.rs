@@ -23,6 +23,7 @@
 //!       rest producers, see `Producers::encode`
 //! ```
 
+use std::fmt;
 use std::ops::Range;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
@@ -260,6 +261,47 @@ pub enum PointError {
     Crc,
     #[error("its content contradicts itself")]
     Content,
+}
+
+/// What a recovery point says, for people.
+pub fn describe_recovery_point(bytes: &[u8]) -> Result<String, PointError> {
+    Point::decode(bytes).map(|point| point.to_string())
+}
+
+impl fmt::Display for Point {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "log {} start {} applied {} state end {}{}",
+            self.id,
+            self.start,
+            self.applied,
+            self.state_end,
+            if self.is_read_only { ", read-only" } else { "" }
+        )?;
+        for EpochStart { epoch, start } in self.epochs.entries() {
+            write!(f, "\nepoch {epoch} from {start}")?;
+        }
+        for range in &self.damage {
+            write!(f, "\ndamaged {}..{}", range.start, range.end)?;
+        }
+        for segment in &self.segments {
+            write!(
+                f,
+                "\nsegment {:020} up to {}, {} bytes, newest timestamp {} in the batch at {}, {} index entries",
+                segment.base,
+                segment.next,
+                segment.size,
+                segment.max_timestamp,
+                segment.max_timestamp_offset,
+                segment.index.entries().len()
+            )?;
+        }
+        for (id, producer) in self.producers.iter() {
+            write!(f, "\nproducer {id} {producer}")?;
+        }
+        Ok(())
+    }
 }
 
 impl Point {

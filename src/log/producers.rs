@@ -9,6 +9,7 @@
 //! the first offsets of the entries' open transactions.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
@@ -92,6 +93,26 @@ impl Producer {
             self.written.pop_front();
         }
         self.written.push_back(written);
+    }
+}
+
+impl fmt::Display for Producer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "epoch {} last timestamp {}", self.epoch, self.last_timestamp)?;
+        for written in &self.written {
+            write!(
+                f,
+                ", sequences {}..={} at {}..={}",
+                written.first_sequence(),
+                written.last_sequence,
+                written.first_offset(),
+                written.last_offset
+            )?;
+        }
+        match self.transaction_start {
+            Some(start) => write!(f, ", in a transaction since {start}"),
+            None => Ok(()),
+        }
     }
 }
 

@@ -19,6 +19,7 @@
 //! | 57..61 | record count | yes |
 //! | 61.. | the records, compressed as one piece when there is a codec | yes |
 
+use std::fmt;
 use std::ops::{Deref, Range};
 
 use bytes::{Bytes, BytesMut};
@@ -95,6 +96,46 @@ macro_rules! field {
     ($bytes:expr, $range:expr, $type:ty) => {
         <$type>::from_be_bytes($bytes[$range].try_into().expect("a constant range"))
     };
+}
+
+impl fmt::Display for Header {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "batch {}..={} epoch {} ({} bytes, {} records",
+            self.base_offset,
+            self.last_offset(),
+            self.leader_epoch,
+            self.size_bytes,
+            self.record_count
+        )?;
+        match self.codec() {
+            Ok(codec) => write!(f, ", {codec}")?,
+            Err(_) => write!(f, ", unknown codec")?,
+        }
+        write!(
+            f,
+            ") {:?} {}..={}",
+            self.timestamp_type(),
+            self.base_timestamp,
+            self.max_timestamp
+        )?;
+        if self.has_producer_id() {
+            let (first, last) = (self.base_sequence, self.last_sequence());
+            write!(
+                f,
+                " producer {} epoch {} sequences {first}..={last}",
+                self.producer_id, self.producer_epoch
+            )?;
+        }
+        if self.is_transactional() {
+            f.write_str(" transactional")?;
+        }
+        if self.is_control() {
+            f.write_str(" control")?;
+        }
+        Ok(())
+    }
 }
 
 impl Header {

@@ -1,0 +1,110 @@
+//! A journal: its superblocks, then its commits from the anchor on, as far as each continues the one before.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom, Write};
+
+use bytes::Bytes;
+
+use super::DumpError;
+use super::batches::{Detail, show_records};
+use crate::journal::format::{COMMIT_HEADER_BYTES, CommitHeader, Superblock, SuperblockRead};
+use crate::journal::{BLOCK, Body, RING_START, RingPosition, frame};
+use crate::record::StampedBatch;
+
+pub fn show(file: &mut File, records: bool, out: &mut impl Write) -> Result<(), DumpError> {
+    let mut newest: Option<Superblock> = None;
+    for copy in 0..2 {
+        let block = read_at(file, copy * BLOCK, BLOCK)?;
+        match Superblock::decode(&block) {
+            SuperblockRead::Valid(superblock) => {
+                writeln!(out, "{superblock}")?;
+                newest = newest
+                    .filter(|other| other.generation > superblock.generation)
+                    .or(Some(superblock));
+            }
+            SuperblockRead::Zeros => writeln!(out, "superblock never written")?,
+            SuperblockRead::Newer { version } => writeln!(out, "superblock of a newer format, {version}")?,
+            SuperblockRead::Damaged => writeln!(out, "superblock damaged")?,
+        }
+    }
+    let Some(superblock) = newest else {
+        return Err(DumpError::Damaged(
+            "no superblock can be read, so no commit can be found".into(),
+        ));
+    };
+    let ring = Ring { file, superblock };
+    ring.show_commits(records, out)
+}
+
+struct Ring<'a> {
+    file: &'a mut File,
+    superblock: Superblock,
+}
+
+impl Ring<'_> {
+    fn show_commits(mut self, records: bool, out: &mut impl Write) -> Result<(), DumpError> {
+        let mut expected = self.superblock.anchor;
+        // More than one lap cannot be there.
+        let end = expected.position + self.superblock.ring_bytes;
+        while expected.position < end {
+            let block = self.read(expected.position, BLOCK)?;
+            let Some((commit, checksum)) = CommitHeader::decode(&block, self.superblock.nonce) else {
+                break;
+            };
+            let continues = commit.position == expected.position
+                && commit.sequence == expected.sequence
+                && commit.previous == expected.previous
+                && commit.length <= self.superblock.ring_bytes;
+            if !continues {
+                break;
+            }
+            writeln!(out, "{commit}")?;
+            self.show_frames(&commit, records, out)?;
+            expected.position += commit.ring_bytes();
+            expected.sequence += 1;
+            expected.previous = checksum;
+        }
+        writeln!(out, "no commit {} at {}", expected.sequence, expected.position)?;
+        Ok(())
+    }
+
+    fn show_frames(&mut self, commit: &CommitHeader, records: bool, out: &mut impl Write) -> Result<(), DumpError> {
+        let bytes = self.read(commit.position, commit.ring_bytes())?;
+        let mut at = COMMIT_HEADER_BYTES;
+        for _ in 0..commit.frames {
+            let rest = bytes.slice(at.min(bytes.len())..);
+            let Some(decoded) = frame::decode(&rest, self.superblock.nonce) else {
+                writeln!(out, "  no frame {at} bytes into the commit: torn or damaged")?;
+                return Ok(());
+            };
+            let set = if decoded.in_set { " (restated)" } else { "" };
+            writeln!(out, "  {}{set}", decoded.frame)?;
+            if let Body::Append(append) = &decoded.frame.body {
+                match StampedBatch::check(append.bytes.clone()) {
+                    Ok(batch) if records => show_records(&batch, Detail::Records, out)?,
+                    Ok(_) => {}
+                    Err(why) => writeln!(out, "  its batch is torn or damaged: {why}")?,
+                }
+            }
+            at += decoded.ring_bytes;
+        }
+        Ok(())
+    }
+
+    /// Bytes of the ring, which may go round its end.
+    fn read(&mut self, from: RingPosition, len: u64) -> Result<Bytes, DumpError> {
+        let start = from % self.superblock.ring_bytes;
+        let first = len.min(self.superblock.ring_bytes - start);
+        let mut bytes = read_at(self.file, RING_START + start, first)?;
+        bytes.extend(read_at(self.file, RING_START, len - first)?);
+        Ok(bytes.into())
+    }
+}
+
+/// What the file does not have is left out.
+fn read_at(file: &mut File, position: u64, len: u64) -> Result<Vec<u8>, DumpError> {
+    file.seek(SeekFrom::Start(position))?;
+    let mut bytes = Vec::new();
+    file.take(len).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
