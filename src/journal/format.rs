@@ -55,7 +55,7 @@ use crate::types::Position;
 pub const BLOCK: u64 = 4096;
 
 /// The smallest ring.
-pub const RING_BYTES_MIN: u64 = 32 * BLOCK;
+pub const RING_BYTES_MIN: u64 = 64 * BLOCK;
 
 /// Bytes of the file before the ring.
 pub const RING_START: Position = 2 * BLOCK;

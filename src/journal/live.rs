@@ -22,7 +22,7 @@ pub struct Live {
     slots: HashMap<LogId, u32, BuildHasherDefault<LogHasher>>,
     free_slots: Vec<u32>,
     next_track: u64,
-    /// Carried sets and drops that are not yet on the device, in the order of their tickets.
+    /// Carried sets, cuts and drops that are not yet on the device, in the order of their tickets.
     superseding: VecDeque<Superseding>,
     live_bytes: u64,
     live_logs: u64,
@@ -80,8 +80,10 @@ struct Superseding {
     ticket: Ticket,
     slot: u32,
     track: u64,
-    /// Entries before this one go.
+    /// Entries before this one are meant.
     before: u64,
+    /// Their appends end below this offset then; without it they go altogether.
+    cut: Option<Offset>,
 }
 
 /// One frame, as far as tracking cares.
@@ -98,6 +100,20 @@ pub enum Kind {
     Truncate { to: Offset },
     Control,
     Drop,
+}
+
+/// A carried set, as far as tracking cares.
+#[derive(Clone, Copy, Debug)]
+pub struct NotedSet {
+    pub base: Offset,
+    /// One past its last offset, `base` if it has no appends.
+    pub end: Offset,
+    pub first: Ticket,
+    pub last: Ticket,
+    pub bytes: u64,
+    /// Read back at a start: it may stand for a cut that has not reached the log's files. One that is written now does so
+    /// only if a control frame is not settled.
+    pub replayed: bool,
 }
 
 impl Live {
@@ -182,7 +198,8 @@ impl Live {
                 (last_offset, Ticket(0))
             }
             Kind::Truncate { to } => {
-                track.cut(to);
+                track.applied = track.applied.min(to);
+                track.end = Some(to);
                 (Offset::MIN, note.ticket)
             }
             Kind::Control | Kind::Drop => (Offset::MIN, note.ticket),
@@ -194,34 +211,39 @@ impl Live {
             control,
             bytes: note.bytes,
         };
-        let replaces = matches!(note.kind, Kind::Drop);
-        self.add(slot, entry, replaces);
-        if replaces {
-            self.logs[slot as usize].dropped = true;
-            self.supersede(slot, note.ticket);
+        match note.kind {
+            Kind::Append { .. } | Kind::Control => self.add(slot, entry, false),
+            Kind::Truncate { to } => {
+                self.add(slot, entry, true);
+                self.supersede(slot, note.ticket, Some(to));
+            }
+            Kind::Drop => {
+                self.add(slot, entry, true);
+                self.logs[slot as usize].dropped = true;
+                self.supersede(slot, note.ticket, None);
+            }
         }
     }
 
-    /// The frames of a carried set, which replace all of the log's earlier ones once `last` is on the device.
-    pub fn note_set(&mut self, log: LogId, base: Offset, first: Ticket, last: Ticket, bytes: u64, end: Offset) {
+    /// The frames of a carried set, which replace all of the log's earlier ones once `set.last` is on the device.
+    pub fn note_set(&mut self, log: LogId, set: NotedSet) {
         let slot = self.slot(log);
         let track = &mut self.logs[slot as usize];
-        // The set stands for a truncation that may not have reached the files.
-        let control = if track.control > track.settled {
-            first
+        let control = if set.replayed || track.control > track.settled {
+            set.first
         } else {
             Ticket(0)
         };
         track.control = track.control.max(control);
-        track.end = Some(end);
+        track.end = Some(set.end);
         let entry = Entry {
             span: self.first_span + self.spans.len() as u64 - 1,
-            last_offset: if end > base { end - 1 } else { Offset::MIN },
+            last_offset: if set.end > set.base { set.end - 1 } else { Offset::MIN },
             control,
-            bytes,
+            bytes: set.bytes,
         };
         self.add(slot, entry, true);
-        self.supersede(slot, last);
+        self.supersede(slot, set.last, None);
     }
 
     /// Everything of `log` below `offset` is in its segments, on the device.
@@ -251,16 +273,24 @@ impl Live {
         }
     }
 
-    /// Everything up to `ticket` is on the device: older frames that newer ones replace are not needed any more.
+    /// Everything up to `ticket` is on the device: what it replaces is not needed any more.
     pub fn durable(&mut self, ticket: Ticket) {
-        while self.superseding.front().is_some_and(|s| s.ticket <= ticket) {
+        while let Some(superseding) = self.superseding.pop_front_if(|s| s.ticket <= ticket) {
             let Superseding {
-                slot, track, before, ..
-            } = self.superseding.pop_front().expect("front was there");
-            if self.logs[slot as usize].number == track {
-                self.remove_before(slot, before);
-                self.sweep(slot);
+                slot,
+                track,
+                before,
+                cut,
+                ..
+            } = superseding;
+            if self.logs[slot as usize].number != track {
+                continue;
             }
+            match cut {
+                Some(to) => self.logs[slot as usize].cut(before, to),
+                None => self.remove_before(slot, before),
+            }
+            self.sweep(slot);
         }
     }
 
@@ -336,16 +366,19 @@ impl Live {
         track.entries.push_back(entry);
     }
 
-    /// Entries before the newest one go once `ticket` is on the device.
-    fn supersede(&mut self, slot: u32, ticket: Ticket) {
+    /// Entries before the newest one are cut, or go, once `ticket` is on the device.
+    fn supersede(&mut self, slot: u32, ticket: Ticket, cut: Option<Offset>) {
         let track = &mut self.logs[slot as usize];
         let before = track.removed + track.entries.len() as u64 - 1;
-        track.replaced = before;
+        if cut.is_none() {
+            track.replaced = before;
+        }
         self.superseding.push_back(Superseding {
             ticket,
             slot,
             track: track.number,
             before,
+            cut,
         });
     }
 
@@ -355,7 +388,7 @@ impl Live {
         let done = track
             .entries
             .iter()
-            .take_while(|entry| entry.last_offset < track.applied && entry.control <= track.settled)
+            .take_while(|entry| entry.is_done(track.applied, track.settled))
             .count() as u64;
         let all = done == track.entries.len() as u64;
         let release = all && track.dropped;
@@ -400,21 +433,23 @@ impl Live {
     }
 }
 
-impl Track {
-    /// The log ends at `to` now: appends behind it need not be replayed for their own sake.
-    fn cut(&mut self, to: Offset) {
-        for entry in self.entries.iter_mut().rev() {
-            if entry.last_offset < to {
-                break;
-            }
-            entry.last_offset = to - 1;
-        }
-        self.applied = self.applied.min(to);
-        self.end = Some(to);
+impl Entry {
+    fn is_done(&self, applied: Offset, settled: Ticket) -> bool {
+        (self.last_offset == Offset::MIN || self.last_offset < applied) && self.control <= settled
     }
 }
 
-/// Topic ids are random already: two multiplications spread them (and the partition) well, and the same in every process.
+impl Track {
+    /// The log ends at `to` since the entry `before`: appends behind `to` in earlier ones need not be replayed.
+    fn cut(&mut self, before: u64, to: Offset) {
+        let earlier = before.saturating_sub(self.removed) as usize;
+        for entry in self.entries.iter_mut().take(earlier) {
+            entry.last_offset = entry.last_offset.min(to - 1);
+        }
+    }
+}
+
+/// Topic ids are random already: a multiplication per word spreads them (and the partition) well, and the same in every process.
 #[derive(Default)]
 struct LogHasher(u64);
 
@@ -436,8 +471,8 @@ impl Hasher for LogHasher {
     }
 
     fn write_u64(&mut self, number: u64) {
-        let mixed = (self.0.rotate_left(23) ^ number) as u128 * 0x9E37_79B9_7F4A_7C15_F39C_C060_5CED_C835;
-        self.0 = mixed as u64 ^ (mixed >> 64) as u64;
+        let wide = u128::from(self.0.rotate_left(23) ^ number) * 0x9E37_79B9_7F4A_7C15;
+        self.0 = wide as u64 ^ (wide >> 64) as u64;
     }
 
     fn finish(&self) -> u64 {

@@ -20,7 +20,7 @@ use super::format::{
     BLOCK, Boundary, COMMIT_HEADER_BYTES, CommitHeader, RING_START, RingPosition, Superblock, SuperblockRead,
 };
 use super::frame::{self, Body, Decoded, FRAME_ALIGN, Frame};
-use super::live::{Kind, Live, Note};
+use super::live::{Kind, Live, Note, NotedSet};
 use super::report::{Damage, Lost, RecoveryError, Report};
 use super::ring::{Config, Journal, Origin};
 use crate::record::StampedBatch;
@@ -618,7 +618,15 @@ impl Recovery {
             self.give(frame);
         }
         let last = Ticket(self.tickets);
-        self.live.note_set(log, base, first, last, bytes, end.unwrap_or(base));
+        let set = NotedSet {
+            base,
+            end: end.unwrap_or(base),
+            first,
+            last,
+            bytes,
+            replayed: true,
+        };
+        self.live.note_set(log, set);
         self.live.durable(last);
     }
 

@@ -9,7 +9,7 @@ use super::format::{
     BLOCK, Boundary, COMMIT_HEADER_BYTES, CommitHeader, RING_BYTES_MIN, RING_START, RingPosition, Superblock,
 };
 use super::frame::{self, Binding, Body, FRAME_HEADER_BYTES, Frame};
-use super::live::{Kind, Live, Note};
+use super::live::{Kind, Live, Note, NotedSet};
 use crate::types::{LogId, Offset, Position, ShardId};
 
 /// What the journal is told once.
@@ -33,7 +33,7 @@ impl Config {
             ring_bytes,
             shard,
             shards,
-            commit_bytes: (ring_bytes / 16).next_multiple_of(BLOCK).min(4 << 20),
+            commit_bytes: (ring_bytes / 16).next_multiple_of(BLOCK).clamp(8 * BLOCK, 4 << 20),
             piece_bytes: 256 * 1024,
         }
     }
@@ -53,6 +53,11 @@ impl Config {
         self.ring_bytes / 16 + self.span_bytes() + self.commit_bytes
     }
 
+    /// Dead bytes between live ones that are not worth carrying for.
+    fn slack_bytes(&self) -> u64 {
+        self.ring_bytes / 16
+    }
+
     /// What writing `bytes` of frames of `logs` logs once more takes at most.
     fn carry_bytes(&self, bytes: u64, logs: u64) -> u64 {
         let frames = bytes + logs * RESTATE_BYTES;
@@ -61,13 +66,17 @@ impl Config {
         frames + commits * (BLOCK + COMMIT_HEADER_BYTES as u64)
     }
 
-    /// The largest frame payload that an empty ring admits.
+    /// The largest frame payload that is always admitted once nothing else is live.
     pub fn payload_bytes_max(&self) -> u64 {
-        let fixed = self.reserve_bytes() + 2 * BLOCK + self.carry_bytes(0, 1);
-        // Every byte is there twice: once written, once kept free. The rest pays for the commits in carry_bytes.
-        let room = self.ring_bytes.saturating_sub(fixed) / 2;
-        let commits = 2 * room / self.commit_bytes + 2;
-        room.saturating_sub(commits * (BLOCK + COMMIT_HEADER_BYTES as u64) + 2 * FRAME_HEADER_BYTES as u64)
+        let fixed = self.reserve_bytes() + self.slack_bytes() + 2 * BLOCK + self.carry_bytes(0, 1);
+        self.admissible(self.ring_bytes.saturating_sub(fixed))
+    }
+
+    /// The largest payload that fits `free` bytes twice: once written, once kept free for carrying it.
+    fn admissible(&self, free: u64) -> u64 {
+        let half = free / 2;
+        let commits = 2 * half / self.commit_bytes + 2;
+        half.saturating_sub(commits * (BLOCK + COMMIT_HEADER_BYTES as u64) + 2 * FRAME_HEADER_BYTES as u64)
     }
 }
 
@@ -133,6 +142,22 @@ pub struct Progress {
     pub durable: Ticket,
 }
 
+/// How full the ring is, for metrics.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Usage {
+    pub ring_bytes: u64,
+    /// Not to be written over yet.
+    pub used_bytes: u64,
+    /// From the oldest frame that replay needs to the end of what is pending.
+    pub needed_bytes: u64,
+    /// In frames that replay needs.
+    pub live_bytes: u64,
+    /// Logs with such frames.
+    pub live_logs: u64,
+    /// Acknowledged and not yet flushed.
+    pub unflushed_bytes: u64,
+}
+
 #[derive(Debug)]
 pub struct Journal {
     config: Config,
@@ -141,6 +166,8 @@ pub struct Journal {
     incarnation_start: RingPosition,
     live: Live,
     next_ticket: u64,
+    /// Payload of the largest append that was refused and has not come again.
+    wanted: u64,
 
     /// Where the next commit begins.
     head: Boundary,
@@ -233,6 +260,7 @@ impl Journal {
             incarnation_start: head.position,
             live,
             next_ticket: tickets + 1,
+            wanted: 0,
             head,
             end: head.position,
             pending: VecDeque::new(),
@@ -295,7 +323,13 @@ impl Journal {
         let logs = self.live.logs() + 1;
         let carry = self.config.carry_bytes(self.live.bytes() + bytes, logs);
         if self.end_with(bytes) + carry + reserve > self.tail() + self.config.ring_bytes {
+            self.wanted = self.wanted.max(frame.payload().len() as u64);
             return Err(PushError::Full);
+        }
+        if let Body::Append(append) = &frame.body
+            && append.bytes.len() as u64 >= self.wanted
+        {
+            self.wanted = 0;
         }
         let ticket = self.encode(&frame, flush, false);
         let note = Note { ticket, bytes, kind };
@@ -304,8 +338,9 @@ impl Journal {
     }
 
     /// Writes all that replay needs of `log` once more, so that the ring can go on: `base` is what its own files reach
-    /// (its applied offset), `frames` are its log start and epoch if they are not settled, and every batch from `base` to
-    /// the log's end, durable or not. From the returned ticket on, older frames of the log are not needed.
+    /// (its applied offset), `frames` are the log start if it is not settled, every epoch that began at or after `base`, and
+    /// every batch from `base` to the log's end, durable or not. Once the returned ticket is durable, older frames of the
+    /// log are not needed.
     ///
     /// # Panics
     /// When the frames end before the log does: replay would cut what is missing.
@@ -334,7 +369,15 @@ impl Journal {
         let first = self.encode(&restate, true, false);
         // Tracked before its other frames open another span: replay needs the set from its first frame on.
         let last = Ticket(first.0 + frames.len() as u64);
-        self.live.note_set(log, base, first, last, bytes, set_end);
+        let set = NotedSet {
+            base,
+            end: set_end,
+            first,
+            last,
+            bytes,
+            replayed: false,
+        };
+        self.live.note_set(log, set);
         for frame in frames {
             assert_eq!(frame.log, log);
             self.encode(frame, true, true);
@@ -520,11 +563,6 @@ impl Journal {
         self.progress
     }
 
-    /// Acknowledged and not yet flushed, in bytes of the ring.
-    pub fn unflushed_bytes(&self) -> u64 {
-        self.unflushed_bytes
-    }
-
     /// Starts a flush (fdatasync) of the plain commits that are done; false when there is nothing to flush or one is under way.
     pub fn begin_flush(&mut self) -> bool {
         if self.unflushed_bytes == 0 || self.flushing.is_some() {
@@ -573,21 +611,31 @@ impl Journal {
 
     /// Logs to write to their segments now because their frames are the oldest; empty while the ring is less than half full.
     pub fn must_apply(&self) -> Vec<LogId> {
-        if self.needed_bytes() * 2 < self.config.ring_bytes {
-            return Vec::new();
+        let full = self.needed_bytes() * 2 >= self.config.ring_bytes;
+        if full || self.is_short(self.anchor_position()) {
+            self.live.oldest().collect()
+        } else {
+            Vec::new()
         }
-        self.live.oldest().collect()
     }
 
-    /// Logs to [`carry`](Journal::carry) now, after writing what can be written to their segments: appends are about to be
-    /// refused because of their frames.
+    /// Logs to [`carry`](Journal::carry) now, after writing what can be written to their segments: appends are, or are about
+    /// to be, refused because of their frames. Empty when that would not free anything worth it: then only applying helps.
     pub fn must_carry(&self) -> Vec<LogId> {
         let config = &self.config;
         let carry = config.carry_bytes(self.live.bytes(), self.live.logs() + 1);
-        if self.needed_bytes() + carry + config.reserve_bytes() + config.ring_bytes / 8 <= config.ring_bytes {
-            return Vec::new();
+        let gains = self.needed_bytes() >= carry + config.slack_bytes();
+        if gains && self.is_short(self.anchor_position()) {
+            self.live.oldest().collect()
+        } else {
+            Vec::new()
         }
-        self.live.oldest().collect()
+    }
+
+    /// Whether appends are, or are about to be, refused when the ring is free up to `tail`.
+    fn is_short(&self, tail: RingPosition) -> bool {
+        let enough = (self.config.ring_bytes / 16).max(self.wanted);
+        self.room_from(tail) < enough.min(self.config.payload_bytes_max())
     }
 
     /// Every log with frames that replay needs.
@@ -602,16 +650,36 @@ impl Journal {
 
     /// Payload bytes of an append that would be admitted now.
     pub fn room(&self) -> u64 {
+        self.room_from(self.tail())
+    }
+
+    fn room_from(&self, tail: RingPosition) -> u64 {
         let config = &self.config;
         let carry = config.carry_bytes(self.live.bytes(), self.live.logs() + 1);
-        let used = self.end - self.tail() + carry + config.reserve_bytes() + 4 * BLOCK;
+        let used = self.end - tail + carry + config.reserve_bytes() + 2 * BLOCK;
         let free = config.ring_bytes.saturating_sub(used);
-        (free / 2).min(config.payload_bytes_max())
+        config.admissible(free).min(config.payload_bytes_max())
+    }
+
+    pub fn usage(&self) -> Usage {
+        Usage {
+            ring_bytes: self.config.ring_bytes,
+            used_bytes: self.end - self.tail(),
+            needed_bytes: self.needed_bytes(),
+            live_bytes: self.live.bytes(),
+            live_logs: self.live.logs(),
+            unflushed_bytes: self.unflushed_bytes,
+        }
     }
 
     /// From the oldest frame that replay needs to the end of what is pending.
-    pub fn needed_bytes(&self) -> u64 {
-        self.end - self.live.replay_from(self.head).position
+    fn needed_bytes(&self) -> u64 {
+        self.end - self.anchor_position()
+    }
+
+    /// Where the next superblock's anchor will be.
+    fn anchor_position(&self) -> RingPosition {
+        self.live.replay_from(self.head).position
     }
 
     /// No block from here on may be written: replay may need it after a crash.
@@ -629,8 +697,7 @@ impl Journal {
         }
         let anchor = self.live.replay_from(self.head);
         let gain = anchor.position - self.tail();
-        let short = self.room() < self.config.ring_bytes / 8;
-        let due = gain >= self.config.ring_bytes / 8 || (short && gain > 0);
+        let due = gain >= self.config.ring_bytes / 8 || (gain > 0 && self.is_short(self.tail()));
         if self.superblocks_to_start == 0 && !due {
             return None;
         }
