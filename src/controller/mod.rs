@@ -9,11 +9,27 @@
 //! ```
 
 mod apply;
+pub mod batch;
+mod configs;
+pub mod decide;
 pub mod delta;
+pub mod describe;
+mod describe_configs;
+pub mod files;
 pub mod image;
 pub mod names;
+pub mod producer_ids;
 pub mod replay;
+pub mod snapshot;
+pub mod start;
+#[cfg(test)]
+mod tests;
+mod topics;
 
+pub use decide::{Controller, Decision};
 pub use delta::Delta;
+pub use describe_configs::describe_configs;
 pub use image::Image;
+pub use producer_ids::ProducerIdBlock;
 pub use replay::{Replay, ReplayError};
+pub use start::{Node, Start, StartError, start};

@@ -47,16 +47,12 @@ pub struct Replay {
 impl Replay {
     /// Before the first record. `config` is this broker's own, from its file and command line.
     pub fn new(cluster_id: &str, node_id: NodeId, config: Arc<BrokerConfig>) -> Replay {
-        Replay::from_image(Image::empty(cluster_id, node_id, config))
-    }
-
-    pub(super) fn from_image(image: Image) -> Replay {
         Replay {
-            next_offset: image.reached.offset + 1,
-            image,
+            image: Image::empty(cluster_id, node_id, config),
             transaction: None,
             kraft_version: 0,
             voters: None,
+            next_offset: 0,
             complaints: Vec::new(),
         }
     }
@@ -108,13 +104,20 @@ impl Replay {
         Ok(())
     }
 
-    /// The records of a batch of a log or of a snapshot, whatever its offsets.
-    pub(super) fn apply_records(&mut self, batch: &StampedBatch) -> Result<(), ReplayError> {
+    /// A snapshot is applied: the log goes on behind what it contains.
+    pub(super) fn start_behind(&mut self, reached: Reached) {
+        self.next_offset = reached.offset + 1;
+        self.image.reached = reached;
+    }
+
+    /// The records of a batch of a log or of a snapshot, whatever its offsets. Gives back the control records.
+    pub(super) fn apply_records(&mut self, batch: &StampedBatch) -> Result<Vec<ControlRecord>, ReplayError> {
         let failed = |why| ReplayError::Batch {
             offset: batch.base_offset,
             why,
         };
         let mut touched = BTreeSet::new();
+        let mut control = Vec::new();
         for record in Records::of(batch, INFLATED_BYTES_MAX).map_err(failed)? {
             let record = record.map_err(failed)?;
             let refused = |why| ReplayError::Record {
@@ -127,7 +130,9 @@ impl Replay {
                 .ok_or(refused(WireError::UnexpectedNull { at: 0 }))?;
             if batch.is_control() {
                 let key = record.key.as_deref().unwrap_or_default();
-                self.apply_control(ControlRecord::decode(key, value).map_err(refused)?);
+                let decoded = ControlRecord::decode(key, value).map_err(refused)?;
+                self.apply_control(&decoded);
+                control.push(decoded);
             } else {
                 let decoded = MetadataRecord::decode(value).map_err(refused)?;
                 self.apply_one(&decoded, &mut touched)
@@ -138,13 +143,13 @@ impl Replay {
             }
         }
         self.resolve(&mut touched);
-        Ok(())
+        Ok(control)
     }
 
-    fn apply_control(&mut self, record: ControlRecord) {
+    fn apply_control(&mut self, record: &ControlRecord) {
         match record {
             ControlRecord::KRaftVersion(record) => self.kraft_version = record.kraft_version,
-            ControlRecord::KRaftVoters(record) => self.voters = Some(record),
+            ControlRecord::KRaftVoters(record) => self.voters = Some(record.clone()),
             _ => {}
         }
     }
