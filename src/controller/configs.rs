@@ -313,8 +313,8 @@ pub(super) fn check_value_size(value: &str) -> Result<(), ApiError> {
     }
 }
 
-/// A broker alters and describes only itself.
-pub(super) fn check_broker_name(name: &str, node_id: NodeId) -> Result<(), ApiError> {
+/// A broker alters only itself.
+fn check_broker_name(name: &str, node_id: NodeId) -> Result<(), ApiError> {
     match name.parse::<NodeId>() {
         Err(_) => Err(invalid_request(format!(
             "Node id must be an integer, but it is: {name}"

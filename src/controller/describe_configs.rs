@@ -2,9 +2,9 @@
 
 use crate::config::{self, Described, Overrides};
 use crate::error::ErrorCode;
+use crate::types::NodeId;
 use crate::wire::configs::*;
 
-use super::configs::check_broker_name;
 use super::decide::ApiError;
 use super::image::{Image, ResourceKind};
 use super::names;
@@ -46,8 +46,15 @@ fn described(image: &Image, resource: &DescribeConfigsResource) -> Result<Vec<De
         }
         Some(ResourceKind::Broker) if name.is_empty() => config::describe_cluster_default(&image.broker_config),
         Some(ResourceKind::Broker) => {
-            check_broker_name(name, image.node_id)?;
-            config::describe_broker(&image.broker_config)
+            let ours = image.node_id;
+            match name.parse::<NodeId>() {
+                Err(_) => return invalid(format!("Broker id must be an integer, but it is: {name}")),
+                Ok(id) if id != ours => {
+                    let why = format!("Unexpected broker id, expected {ours} or empty string, but received {name}");
+                    return invalid(why);
+                }
+                Ok(_) => config::describe_broker(&image.broker_config),
+            }
         }
         // There are none of these, which is not an error.
         Some(ResourceKind::BrokerLogger | ResourceKind::ClientMetrics | ResourceKind::Group) => Vec::new(),
