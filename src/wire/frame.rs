@@ -74,7 +74,7 @@ pub fn decode_response<R: Request>(frame: &Bytes, version: i16) -> Result<(i32, 
 mod tests {
     use super::*;
     use crate::wire::connect::{ApiVersionsRequest, ApiVersionsResponse};
-    use crate::wire::metadata::{MetadataRequest, MetadataResponse};
+    use crate::wire::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponse};
 
     #[test]
     fn lengths_are_checked_first() {
@@ -89,14 +89,19 @@ mod tests {
     #[test]
     fn a_request_has_kafkas_bytes() {
         // What `kafka-clients` 4.1 sends for `new MetadataRequest.Builder(List.of("a"), true)` in version 1 and 12.
-        let mut request_1 = MetadataRequest::default();
-        request_1.topics = Some(vec![Default::default()]);
-        request_1.topics.as_mut().unwrap()[0].name = Some("a".into());
+        let topics = Some(vec![MetadataRequestTopic {
+            name: Some("a".into()),
+            ..Default::default()
+        }]);
+        let metadata = MetadataRequest {
+            topics,
+            ..Default::default()
+        };
         assert_eq!(
-            request(&request_1, 1, 5, Some("c")).unwrap()[..],
+            request(&metadata, 1, 5, Some("c")).unwrap()[..],
             *b"\0\0\0\x12\0\x03\0\x01\0\0\0\x05\0\x01c\0\0\0\x01\0\x01a"
         );
-        let flexible = request(&request_1, 12, 5, Some("c")).unwrap();
+        let flexible = request(&metadata, 12, 5, Some("c")).unwrap();
         let body = [&[0u8, 2][..], &[0; 16], &[2, b'a', 0, 1, 0, 0]].concat();
         assert_eq!(flexible[4..], [&b"\0\x03\0\x0c\0\0\0\x05\0\x01c"[..], &body].concat());
     }
