@@ -144,7 +144,7 @@ impl Log {
     }
 
     /// The step failed before anything was written, for want of space: it may be asked for again.
-    pub fn checkpoint_abandoned(&mut self, step: &CheckpointStep) {
+    pub fn checkpoint_aborted(&mut self, step: &CheckpointStep) {
         self.in_flight = None;
         if let Some(segment) = self
             .segments

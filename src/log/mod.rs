@@ -15,6 +15,8 @@ mod disk_read;
 pub mod epochs;
 pub mod index;
 mod lookup;
+#[cfg(test)]
+mod model;
 mod point;
 pub mod producers;
 mod read;

@@ -230,7 +230,7 @@ impl Recovering {
         self.evidence_end = point.state_end;
         if let Some(last) = point.segments.last() {
             let bytes = self.file_bytes.get(&last.base).copied().unwrap_or(0);
-            if bytes < last.size {
+            if bytes < last.size && last.next > self.log.start {
                 self.short(last.base, bytes, last.size);
                 return None;
             }
@@ -250,6 +250,9 @@ impl Recovering {
             let is_last = i + 1 == count;
             let bytes = self.file_bytes.get(&stored.base).copied();
             match bytes {
+                // Deleted; `trust` has seen that the last one is complete unless it is.
+                None if stored.next <= self.log.start => continue,
+                Some(bytes) if is_last && bytes < stored.size => continue,
                 _ if is_last => {}
                 _ if stored.next <= self.log.start => continue,
                 Some(bytes) if bytes < stored.size => self.short(stored.base, bytes, stored.size),
@@ -277,15 +280,13 @@ impl Recovering {
             self.log.segments.push_back(segment);
         }
         self.frames.retain(|frame| frame.last_offset >= point.applied);
-        let first = self.log.segments.front().map_or(0, |first| first.base);
+        let first = self.log.segments.front().map_or(self.next, |first| first.base);
         let last = self.log.segments.back().map(|last| last.base);
         self.unvisited = self.file_bytes.clone();
         self.unvisited.retain(|base, _| last.is_none_or(|last| *base > last));
         // Deleted, and the power failed before their names were gone.
         let deleted: Vec<Offset> = self.file_bytes.range(..first).map(|(base, _)| *base).collect();
-        if last.is_some() {
-            self.remove_segments(deleted);
-        }
+        self.remove_segments(deleted);
         match self.log.segments.back() {
             Some(last) => {
                 let (base, from) = (last.base, last.size);
@@ -348,7 +349,12 @@ impl Recovering {
             if frame.is_some_and(frame_is_next) {
                 return;
             }
-            self.unvisited.remove(&base);
+            let bytes = self.unvisited.remove(&base);
+            if base < self.next && bytes == Some(0) {
+                // Its first batch was lost with the power before it was acknowledged, and others took its offsets.
+                self.remove_segments(vec![base]);
+                continue;
+            }
             if base < self.next {
                 let next = self.next;
                 self.is_damaged = true;
@@ -601,6 +607,7 @@ impl Recovering {
     pub fn finish(mut self) -> Recovered {
         self.log.applied = self.next.max(self.log.segments.back().map_or(0, |last| last.next));
         self.replay_frames();
+        self.settle_unvisited();
         for entry in std::mem::take(&mut self.epoch_frames) {
             self.log.epochs.assign(entry.epoch, entry.start);
         }
@@ -705,7 +712,34 @@ impl Recovering {
         }
     }
 
+    /// Files that neither the scan nor the frames came to.
+    fn settle_unvisited(&mut self) {
+        for (base, bytes) in std::mem::take(&mut self.unvisited) {
+            let end = self.log.segments.back().map_or(self.next, |last| last.next);
+            if self.log.segments.iter().any(|segment| segment.base == base) {
+                continue;
+            }
+            if bytes > 0 {
+                self.is_damaged = true;
+                self.report.push(format!(
+                    "segment {base:020}.log has no place in the log, which ends at {end}: it is left alone"
+                ));
+            } else if base == end {
+                // Begun, and nothing was appended yet.
+                let mut segment = self.new_segment(base);
+                segment.created = true;
+                self.log.segments.push_back(segment);
+            } else {
+                self.remove_segments(vec![base]);
+            }
+        }
+    }
+
     fn lost(&mut self, range: std::ops::Range<Offset>, what: String) {
+        if range.end <= self.log.start {
+            // Deleted.
+            return;
+        }
         self.is_damaged = true;
         let (first, last) = (range.start, range.end - 1);
         self.report.push(format!(

@@ -1,0 +1,664 @@
+//! Histories of one log on a small disk that forgets what was not synced: appends, commits, checkpoints, deletions,
+//! recovery points, power cuts and starts in any order, against a list of batches that cannot forget.
+
+use std::collections::BTreeMap;
+
+use bytes::{Bytes, BytesMut};
+use proptest::prelude::*;
+
+use crate::record::{BatchBuilder, StampedBatch};
+use crate::types::{BLOCK_BYTES, Entry, File, FileIds, LogId, Now, OPERATION_BYTES_MAX, Offset, Random, Uuid};
+
+use super::*;
+
+const DIR: &str = "t-0";
+const EPOCH: LeaderEpoch = 3;
+
+/// What a file holds now, and what it holds after the power fails.
+#[derive(Clone, Default)]
+struct TestFile {
+    live: Vec<u8>,
+    durable: Vec<u8>,
+    /// Its name is on the device.
+    is_named: bool,
+}
+
+#[derive(Clone, Default)]
+struct TestDisk {
+    files: BTreeMap<String, TestFile>,
+    /// Names that were removed and whose folder is not synced.
+    removed: BTreeMap<String, TestFile>,
+}
+
+impl TestDisk {
+    fn write(&mut self, path: &str, position: u64, slices: &[Bytes]) {
+        assert_eq!(position % BLOCK_BYTES, 0);
+        let bytes = slices.concat();
+        assert!(!bytes.is_empty() && bytes.len() <= OPERATION_BYTES_MAX);
+        let file = self
+            .files
+            .get_mut(path)
+            .expect("a file is created before it is written");
+        let padded = bytes.len().next_multiple_of(BLOCK_BYTES as usize);
+        let end = position as usize + padded;
+        if file.live.len() < end {
+            file.live.resize(end, 0);
+        }
+        file.live[position as usize..end].fill(0);
+        file.live[position as usize..][..bytes.len()].copy_from_slice(&bytes);
+    }
+
+    fn sync(&mut self, path: &str) {
+        let file = self.files.get_mut(path).expect("it exists");
+        file.durable = file.live.clone();
+    }
+
+    fn sync_folder(&mut self) {
+        self.removed.clear();
+        self.files.values_mut().for_each(|file| file.is_named = true);
+    }
+
+    fn remove(&mut self, path: &str) {
+        if let Some(file) = self.files.remove(path).filter(|file| file.is_named) {
+            self.removed.insert(path.to_string(), file);
+        }
+    }
+
+    fn replace(&mut self, path: &str, content: &Bytes) {
+        let file = TestFile {
+            live: content.to_vec(),
+            durable: content.to_vec(),
+            is_named: true,
+        };
+        self.files.insert(path.to_string(), file);
+        // Replacing syncs the folder.
+        self.sync_folder();
+    }
+
+    fn read(&self, file: &File, position: u64, len: usize) -> Bytes {
+        assert!(position % BLOCK_BYTES == 0 && len as u64 % BLOCK_BYTES == 0);
+        assert!(len > 0 && len <= OPERATION_BYTES_MAX);
+        let live = &self.files[&*file.path].live;
+        let end = (position as usize + len).min(live.len());
+        Bytes::copy_from_slice(&live[(position as usize).min(end)..end])
+    }
+
+    /// The power fails: each sector that was not synced is old or new; names that were not synced are there or not.
+    fn fail(&mut self, random: &mut Random) {
+        for (path, file) in std::mem::take(&mut self.removed) {
+            if random.below(2) == 0 {
+                self.files.entry(path).or_insert(file);
+            }
+        }
+        self.files.retain(|_, file| file.is_named || random.below(2) == 0);
+        for file in self.files.values_mut() {
+            if file.live == file.durable {
+                continue;
+            }
+            let keeps_size = random.below(2) == 0;
+            let len = if keeps_size {
+                file.durable.len()
+            } else {
+                file.live.len()
+            };
+            let mut after = file.durable.clone();
+            after.resize(len, 0);
+            for (i, sector) in after.chunks_mut(512).enumerate() {
+                if random.below(2) == 0 {
+                    let new = file.live.get(i * 512..).unwrap_or_default();
+                    let n = new.len().min(sector.len());
+                    sector[..n].copy_from_slice(&new[..n]);
+                }
+            }
+            file.live = after.clone();
+            file.durable = after;
+        }
+    }
+
+    fn list(&self) -> Vec<Entry> {
+        let entry = |(path, file): (&String, &TestFile)| Entry {
+            name: path.strip_prefix("t-0/").expect("one folder").to_string(),
+            is_dir: false,
+            size_bytes: file.live.len() as u64,
+        };
+        self.files.iter().map(entry).collect()
+    }
+}
+
+/// A batch that was appended.
+#[derive(Clone, Debug)]
+struct Written {
+    base: Offset,
+    next: Offset,
+    bytes: Bytes,
+    timestamps: Vec<i64>,
+}
+
+struct World {
+    disk: TestDisk,
+    log: Log,
+    files: FileIds,
+    arena: BytesMut,
+    now: Now,
+    random: Random,
+    /// The journal: frames, of which the first `durable_frames` survive.
+    frames: Vec<Replay>,
+    durable_frames: usize,
+    batches: Vec<Written>,
+    /// What a client was told.
+    acknowledged: Offset,
+    durable_start: Offset,
+    point: Option<RecoveryPoint>,
+    sequence: i32,
+    /// Segments or the recovery point were taken away: producers need not be what they were.
+    producers_may_differ: bool,
+    lost_point: bool,
+}
+
+fn config() -> LogConfig {
+    LogConfig {
+        segment_bytes: 40_000,
+        segment_ms: i64::MAX,
+        segment_jitter_ms: 0,
+        index_interval_bytes: 3000,
+        retention_ms: None,
+        retention_bytes: None,
+    }
+}
+
+fn id() -> LogId {
+    LogId {
+        topic: Uuid(*b"0123456789abcdef"),
+        partition: 0,
+    }
+}
+
+impl World {
+    fn new(seed: u64) -> World {
+        let now = Now {
+            mono_us: 1,
+            wall_ms: 1_000_000,
+        };
+        let mut world = World {
+            disk: TestDisk::default(),
+            log: Log::create(id(), "t-0", DIR, config(), now),
+            files: FileIds::default(),
+            arena: BytesMut::new(),
+            now,
+            random: Random::new(seed),
+            frames: Vec::new(),
+            durable_frames: 0,
+            batches: Vec::new(),
+            acknowledged: 0,
+            durable_start: 0,
+            point: None,
+            sequence: 0,
+            producers_may_differ: false,
+            lost_point: false,
+        };
+        assert!(world.log.become_leader(EPOCH));
+        let start_offset = 0;
+        world.frames.push(Replay::Epoch {
+            epoch: EPOCH,
+            start_offset,
+        });
+        world
+    }
+
+    fn append(&mut self, records: usize, value_bytes: usize) {
+        let mut builder = BatchBuilder::new().producer(9, 0, self.sequence);
+        let mut timestamps = Vec::new();
+        for _ in 0..records {
+            let timestamp = self.now.wall_ms + self.random.below(500) as i64;
+            timestamps.push(timestamp);
+            builder.push(timestamp, None, Some(&vec![records as u8; value_bytes / records]), &[]);
+        }
+        self.now.wall_ms += 10;
+        let batch = builder.build_checked();
+        let appended = self.log.append_leader(self.now, batch, EPOCH, &mut self.arena).unwrap();
+        self.sequence += records as i32;
+        self.batches.push(Written {
+            base: appended.base_offset,
+            next: appended.last_offset + 1,
+            bytes: appended.bytes.clone(),
+            timestamps,
+        });
+        self.frames.push(Replay::Append(ReplayedAppend {
+            segment_base: appended.segment_base,
+            position: appended.position,
+            base_offset: appended.base_offset,
+            last_offset: appended.last_offset,
+            bytes: appended.bytes,
+        }));
+    }
+
+    fn commit(&mut self) {
+        self.durable_frames = self.frames.len();
+        self.acknowledged = self.log.end();
+        self.log.committed(self.acknowledged);
+        self.durable_start = self.log.start();
+        self.save_point_if_durable();
+    }
+
+    /// Some frames of the front are not needed any more.
+    fn trim_journal(&mut self) {
+        let applied = self.log.applied();
+        let settled = !self.log.has_unsaved_control() && self.point.is_none() && !self.log.is_saving();
+        let needed = self.frames[..self.durable_frames]
+            .iter()
+            .take_while(|frame| match frame {
+                Replay::Append(append) => append.last_offset < applied,
+                Replay::Restate { .. } => true,
+                _ => settled,
+            });
+        let gone = needed.count();
+        self.frames.drain(..gone);
+        self.durable_frames -= gone;
+    }
+
+    /// Writes what replay needs once more at the end, and forgets the older frames.
+    fn carry(&mut self) {
+        if self.log.has_unsaved_control() || self.log.is_saving() {
+            return;
+        }
+        let carried = self.log.carry();
+        let base = self.log.applied();
+        self.frames.clear();
+        self.frames.push(Replay::Restate { base });
+        self.frames.extend(carried.into_iter().map(|batch| {
+            Replay::Append(ReplayedAppend {
+                segment_base: batch.segment_base,
+                position: batch.position,
+                base_offset: batch.base_offset,
+                last_offset: batch.last_offset,
+                bytes: batch.bytes,
+            })
+        }));
+        self.commit();
+    }
+
+    /// Does the first `parts` parts of the next checkpoint; true when that was all of it.
+    fn checkpoint(&mut self, bytes_max: usize, mut parts: usize) -> bool {
+        let Some(step) = self.log.checkpoint(bytes_max, &mut self.files) else {
+            return true;
+        };
+        let path = &*step.file.path;
+        let mut part = || {
+            parts = parts.saturating_sub(1);
+            parts > 0
+        };
+        if step.reserve.is_some() {
+            self.disk.files.entry(path.to_string()).or_default();
+        }
+        for write in &step.writes {
+            if !part() {
+                return false;
+            }
+            self.disk.write(path, write.position, &write.slices);
+        }
+        if let Some(len) = step.truncate {
+            if !part() {
+                return false;
+            }
+            self.disk
+                .files
+                .get_mut(path)
+                .expect("it exists")
+                .live
+                .resize(len as usize, 0);
+        }
+        if !part() {
+            return false;
+        }
+        self.disk.sync(path);
+        if step.sync_folder {
+            if !part() {
+                return false;
+            }
+            self.disk.sync_folder();
+        }
+        self.log.checkpointed(&step);
+        true
+    }
+
+    fn take_point(&mut self) {
+        if self.point.is_none() && !self.log.is_saving() {
+            self.point = Some(self.log.recovery_point(self.now));
+        }
+        self.save_point_if_durable();
+    }
+
+    fn save_point_if_durable(&mut self) {
+        if let Some(point) = self.point.take_if(|point| point.needs_durable <= self.acknowledged) {
+            assert!(self.log.recovery_point_holds(&point));
+            self.disk.replace(&point.path, &point.content);
+            self.log.recovery_point_saved();
+            self.lost_point = false;
+        }
+    }
+
+    fn raise_start(&mut self, offset: Offset) {
+        if offset <= self.log.durable() && self.log.raise_start(offset) {
+            self.frames.push(Replay::Start { offset });
+        }
+    }
+
+    fn delete(&mut self) {
+        for file in self.log.take_deleted(self.durable_start, 2) {
+            self.disk.remove(&file.path);
+            self.producers_may_differ = true;
+        }
+    }
+
+    fn clean_stop(&mut self) {
+        self.commit();
+        self.log.close();
+        while !self.log.is_closed() {
+            assert!(self.log.wants_checkpoint());
+            assert!(self.checkpoint(1 << 20, usize::MAX));
+        }
+        self.point = None;
+        self.log.recovery_point_saved();
+        self.take_point();
+        self.disk.sync_folder();
+        self.trim_journal();
+        assert!(self.frames.is_empty(), "{:?}", self.frames);
+        for written in self.batches.iter().filter(|batch| batch.base >= self.log.start()) {
+            assert!(written.next <= self.log.applied());
+        }
+    }
+
+    fn power_cut(&mut self) {
+        let mut random = self.random.clone();
+        self.disk.fail(&mut random);
+        self.random = random;
+        let torn = self.frames.len() - self.durable_frames;
+        let kept = self.durable_frames + self.random.below(torn as u64 + 1) as usize;
+        self.frames.truncate(kept);
+        self.durable_frames = kept;
+    }
+
+    fn start(&mut self) -> Vec<String> {
+        let path = format!("{DIR}/{RECOVERY_POINT}");
+        let entries = self.disk.list();
+        let seed = RecoveringSeed {
+            id: id(),
+            name: "t-0",
+            dir: DIR,
+            config: config(),
+            now: self.now,
+            point: self
+                .disk
+                .files
+                .get(&path)
+                .map(|file| Bytes::copy_from_slice(&file.live)),
+            entries: &entries,
+            frames: self.frames.clone(),
+        };
+        // Segments below the start are not scanned.
+        let is_raised = self.frames.iter().any(|frame| matches!(frame, Replay::Start { .. }));
+        self.producers_may_differ |= seed.point.is_none() && is_raised;
+        let mut recovering = Recovering::new(seed, &mut self.files);
+        while let RecoveryStep::Read { file, position, len } = recovering.step() {
+            let bytes = self.disk.read(&file, position, len);
+            recovering.read_done(bytes, &mut self.files);
+        }
+        let recovered = recovering.finish();
+        for (file, len) in &recovered.cut {
+            self.disk
+                .files
+                .get_mut(&*file.path)
+                .expect("it exists")
+                .live
+                .resize(*len as usize, 0);
+            self.disk.sync(&file.path);
+        }
+        for path in &recovered.remove {
+            self.disk.remove(path);
+        }
+        self.disk.sync_folder();
+        self.log = recovered.log;
+        self.point = None;
+        self.durable_frames = self.frames.len();
+        recovered.report
+    }
+
+    /// After a start without damage: everything acknowledged is there, nothing is there that was not appended.
+    fn check_recovered(&mut self, report: &[String]) {
+        assert_eq!(report, [""; 0]);
+        let end = self.log.end();
+        assert!(
+            end >= self.acknowledged,
+            "the log ends at {end}, acknowledged was {}",
+            self.acknowledged
+        );
+        self.batches.retain(|batch| batch.base < end);
+        assert_eq!(self.batches.last().map_or(0, |last| last.next), end);
+        assert!(self.log.start() >= self.durable_start || self.lost_point);
+        assert!(self.log.durable() == end && self.log.applied() <= end);
+        self.acknowledged = end;
+        self.durable_start = self.log.start();
+        let last = self.batches.last();
+        if let Some(last) = last.filter(|last| last.base >= self.log.start()) {
+            assert_eq!(self.log.epochs().epoch_at(last.base), Some(EPOCH));
+        }
+        if !self.producers_may_differ {
+            let mut rebuilt = Producers::new();
+            for batch in &self.batches {
+                rebuilt.append(&StampedBatch::check(batch.bytes.clone()).unwrap());
+            }
+            assert_eq!(self.log.producers(), &rebuilt);
+        }
+        self.sequence = match self.log.producers().get(9).map(|producer| producer.last_sequence()) {
+            Some(last) if last >= 0 => last + 1,
+            _ => 0,
+        };
+        self.check_all();
+    }
+
+    fn check_all(&mut self) {
+        let upto = self.log.durable();
+        let mut offset = self.log.start();
+        let mut read_bytes = 0;
+        while offset < upto {
+            let batches = self.read(offset, 100_000, true, upto);
+            assert!(!batches.is_empty(), "nothing at {offset} below {upto}");
+            read_bytes += batches.iter().map(|batch| batch.bytes.len()).sum::<usize>();
+            offset = batches.last().unwrap().next;
+        }
+        let expected = self
+            .batches
+            .iter()
+            .filter(|b| b.next > self.log.start() && b.next <= upto);
+        assert_eq!(read_bytes, expected.map(|b| b.bytes.len()).sum::<usize>());
+    }
+
+    /// Reads and compares; gives what came.
+    fn read(&mut self, offset: Offset, bytes_max: usize, min_one: bool, upto: Offset) -> Vec<Written> {
+        let mut plan = self.log.read(offset, bytes_max, min_one, upto).unwrap();
+        let slices = loop {
+            match plan {
+                ReadPlan::Memory(slices) => break slices,
+                ReadPlan::Disk(read) => {
+                    let bytes = self.disk.read(&read.file, read.position, read.len);
+                    match self.log.finish_read(&read, bytes).unwrap() {
+                        ReadProgress::Done(slices) => break slices,
+                        ReadProgress::More(next) => plan = ReadPlan::Disk(next),
+                    }
+                }
+            }
+        };
+        let got: Bytes = slices.concat().into();
+        let mut expected = Vec::new();
+        let mut at = 0;
+        let wanted = self.batches.iter().filter(|b| b.next > offset && b.next <= upto);
+        for batch in wanted.clone() {
+            if at == got.len() {
+                break;
+            }
+            assert_eq!(
+                got.get(at..at + batch.bytes.len()),
+                Some(&batch.bytes[..]),
+                "at offset {}",
+                batch.base
+            );
+            at += batch.bytes.len();
+            expected.push(batch.clone());
+        }
+        assert_eq!(at, got.len(), "more than there is");
+        assert!(got.len() <= bytes_max || min_one && expected.len() == 1);
+        if let Some(first) = wanted.clone().next()
+            && (min_one || first.bytes.len() <= bytes_max)
+        {
+            assert!(!expected.is_empty(), "nothing was read at {offset}");
+        }
+        expected
+    }
+
+    fn list(&mut self, spec: OffsetSpec) -> Option<Found> {
+        let mut progress = self.log.list_offset(spec, self.log.durable()).unwrap();
+        loop {
+            match progress {
+                ListProgress::Done(found) => return found,
+                ListProgress::More(read) => {
+                    let bytes = self.disk.read(&read.file, read.position, read.len);
+                    progress = self.log.finish_list(&read, bytes).unwrap();
+                }
+            }
+        }
+    }
+
+    fn check_list(&mut self, timestamp: i64) {
+        let (start, upto) = (self.log.start(), self.log.durable());
+        let records = self.batches.iter().flat_map(|batch| {
+            let offsets = batch.base..;
+            offsets.zip(batch.timestamps.iter().copied()).collect::<Vec<_>>()
+        });
+        let records: Vec<(Offset, i64)> = records.filter(|(offset, _)| *offset >= start).collect();
+        let expected = records
+            .iter()
+            .find(|(_, at)| *at >= timestamp)
+            .filter(|(offset, _)| *offset < upto);
+        let found = self.list(OffsetSpec::Timestamp(timestamp));
+        assert_eq!(found.map(|found| (found.offset, found.timestamp)), expected.copied());
+        if upto == self.log.end() && start == 0 {
+            let newest = records.iter().map(|(_, at)| *at).max();
+            let expected = records.iter().find(|(_, at)| Some(*at) == newest);
+            let found = self.list(OffsetSpec::MaxTimestamp);
+            assert_eq!(found.map(|found| (found.offset, found.timestamp)), expected.copied());
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Op {
+    Append { records: usize, value_bytes: usize },
+    Commit,
+    Checkpoint { bytes_max: usize },
+    HalfCheckpointThenPowerCut { bytes_max: usize, parts: usize },
+    TrimJournal,
+    Carry,
+    TakePoint,
+    LosePoint,
+    RaiseStart { back: i64 },
+    Delete,
+    Evict { bytes: usize },
+    Read { back: i64, bytes_max: usize, min_one: bool },
+    List { back: i64 },
+    CleanStop,
+    PowerCut,
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let bytes = prop_oneof![Just(4096usize), Just(16_384), Just(1 << 20)];
+    prop_oneof![
+        12 => (1..5usize, 0..500usize).prop_map(|(records, value_bytes)| Op::Append { records, value_bytes }),
+        6 => (1..5usize, 3000..12_000usize).prop_map(|(records, value_bytes)| Op::Append { records, value_bytes }),
+        8 => Just(Op::Commit),
+        6 => bytes.clone().prop_map(|bytes_max| Op::Checkpoint { bytes_max }),
+        2 => (bytes, 0..6usize).prop_map(|(bytes_max, parts)| Op::HalfCheckpointThenPowerCut { bytes_max, parts }),
+        3 => Just(Op::TrimJournal),
+        1 => Just(Op::Carry),
+        3 => Just(Op::TakePoint),
+        1 => Just(Op::LosePoint),
+        1 => (0..20i64).prop_map(|back| Op::RaiseStart { back }),
+        2 => Just(Op::Delete),
+        2 => (0..50_000usize).prop_map(|bytes| Op::Evict { bytes }),
+        4 => (0..60i64, 0..30_000usize, any::<bool>())
+            .prop_map(|(back, bytes_max, min_one)| Op::Read { back, bytes_max, min_one }),
+        2 => (0..600i64).prop_map(|back| Op::List { back }),
+        1 => Just(Op::CleanStop),
+        1 => Just(Op::PowerCut),
+    ]
+}
+
+fn run(seed: u64, ops: Vec<Op>) {
+    let mut world = World::new(seed);
+    for op in ops {
+        match op {
+            Op::Append { records, value_bytes } => world.append(records, value_bytes),
+            Op::Commit => world.commit(),
+            Op::Checkpoint { bytes_max } => assert!(world.checkpoint(bytes_max, usize::MAX)),
+            Op::HalfCheckpointThenPowerCut { bytes_max, parts } => {
+                world.checkpoint(bytes_max, parts);
+                world.power_cut();
+                let report = world.start();
+                world.check_recovered(&report);
+            }
+            Op::TrimJournal => world.trim_journal(),
+            Op::Carry => world.carry(),
+            Op::TakePoint => world.take_point(),
+            Op::LosePoint => {
+                // Only when nothing of the log's start hangs on it, or it comes back lower.
+                world.disk.files.remove(&format!("{DIR}/{RECOVERY_POINT}"));
+                world.producers_may_differ |= world.log.start() > 0;
+                world.lost_point = true;
+            }
+            Op::RaiseStart { back } => world.raise_start(world.log.durable() - back),
+            Op::Delete => world.delete(),
+            Op::Evict { bytes } => {
+                let (cached, freed) = (world.log.cached_bytes(), world.log.evict_oldest(bytes));
+                assert_eq!(world.log.cached_bytes(), cached - freed);
+            }
+            Op::Read {
+                back,
+                bytes_max,
+                min_one,
+            } => {
+                let upto = world.log.durable();
+                let offset = (upto - back).max(world.log.start()).min(world.log.end());
+                world.read(offset, bytes_max, min_one, upto);
+            }
+            Op::List { back } => world.check_list(world.now.wall_ms + 500 - back),
+            Op::CleanStop => {
+                world.clean_stop();
+                let report = world.start();
+                world.check_recovered(&report);
+                assert_eq!(world.log.applied(), world.log.end());
+            }
+            Op::PowerCut => {
+                world.power_cut();
+                let report = world.start();
+                world.check_recovered(&report);
+            }
+        }
+        let dirty: usize = world.log.carry().iter().map(|batch| batch.bytes.len()).sum();
+        assert_eq!(dirty, world.log.dirty_bytes());
+    }
+    world.commit();
+    world.check_all();
+    world.clean_stop();
+    let report = world.start();
+    world.check_recovered(&report);
+    world.power_cut();
+    let report = world.start();
+    world.check_recovered(&report);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+    #[test]
+    fn nothing_acknowledged_is_lost(seed in any::<u64>(), ops in prop::collection::vec(op(), 1..120)) {
+        run(seed, ops);
+    }
+}
