@@ -11,6 +11,7 @@ pub mod journal;
 pub mod log;
 pub mod record;
 pub mod runtime;
+pub mod replica;
 pub mod shard;
 pub mod sim;
 pub mod types;

@@ -84,7 +84,7 @@ impl Folder {
             DiskOp::List { path } => self.list(path).map(DiskReply::Entries),
             DiskOp::ReadFile { path } => self.read_file(path).map(DiskReply::Bytes),
             DiskOp::ReplaceFile { path, content } => self.replace_file(path, content).map(done),
-            DiskOp::Space => free_bytes(&self.root).map(|free_bytes| DiskReply::Space { free_bytes }),
+            DiskOp::Space => space(&self.root).map(|(free_bytes, total_bytes)| DiskReply::Space { free_bytes, total_bytes }),
             DiskOp::Write { .. }
             | DiskOp::Read { .. }
             | DiskOp::Sync { .. }
@@ -236,13 +236,14 @@ fn allocate_keeping_size(file: &File, len: u64) -> Result<()> {
 
 /// Bytes of the file system that this process may still use.
 #[allow(unsafe_code)]
-pub(super) fn free_bytes(path: &Path) -> Result<u64> {
+/// Free and total bytes of the file system.
+pub(super) fn space(path: &Path) -> Result<(u64, u64)> {
     let path = CString::new(path.as_os_str().as_bytes())?;
     // SAFETY: zero is a valid value of every field (numbers).
     let mut found: libc::statvfs = unsafe { std::mem::zeroed() };
     // SAFETY: the path is a terminated string and `found` may be written; both outlive the call.
     check(unsafe { libc::statvfs(path.as_ptr(), &mut found) })?;
-    Ok(found.f_bavail * found.f_frsize)
+    Ok((found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize))
 }
 
 pub(super) fn check(result: libc::c_int) -> Result<()> {

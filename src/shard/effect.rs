@@ -165,7 +165,7 @@ pub enum DiskOp {
         path: String,
         content: Bytes,
     },
-    /// Free bytes of the file system; `DiskReply::Space`.
+    /// Free and total bytes of the file system; `DiskReply::Space`.
     Space,
 }
 
@@ -175,9 +175,7 @@ pub enum DiskReply {
     /// Of `Read` and `ReadFile`.
     Bytes(Bytes),
     Entries(Vec<Entry>),
-    Space {
-        free_bytes: u64,
-    },
+    Space { free_bytes: u64, total_bytes: u64 },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -1,0 +1,302 @@
+//! The owner's side of a produce: check the batch, give it offsets, append, join the commit, answer when it is safe.
+
+use bytes::BytesMut;
+
+use crate::error::ErrorCode;
+use crate::log::AppendError;
+use crate::record::{Batch, Limits, RecordError};
+use crate::types::{LogId, Offset, OpId};
+
+use super::Shard;
+use super::disk::Op;
+use super::effect::{Compute, ComputeJob, Effect};
+use super::message::{Answer, AppendItem, AppendOutcome, Asker};
+
+/// Above this, work on a batch's bytes leaves the shard's loop.
+const INLINE_CODEC_BYTES_MAX: usize = 64 * 1024;
+
+/// One [`Ask::Append`](super::message::Ask::Append) that is not answered yet.
+pub struct Appending {
+    asker: Asker,
+    outcomes: Vec<AppendOutcome>,
+    outstanding: usize,
+}
+
+/// Which partition of which ask.
+#[derive(Clone, Copy, Debug)]
+pub struct AppendSlot {
+    append: u64,
+    slot: usize,
+}
+
+/// A batch that waits its turn: behind a batch on a worker thread, or for room in the journal or in memory.
+pub struct Pending {
+    at: AppendSlot,
+    deadline_us: u64,
+    zstd_allowed: bool,
+    state: Checked,
+}
+
+enum Checked {
+    Not(BytesMut),
+    OnWorker(OpId),
+    Yes(Batch),
+}
+
+/// An appended batch that is not durable yet. Answered when the log is durable up to `next_offset`.
+pub struct Waiter {
+    at: AppendSlot,
+    next_offset: Offset,
+    outcome: AppendOutcome,
+}
+
+/// Whether the head of a partition's queue moved on.
+enum Progress {
+    Done,
+    Blocked,
+}
+
+impl Shard {
+    pub(super) fn serve_append(&mut self, asker: Asker, acks: i16, deadline_us: u64, items: Vec<AppendItem>) {
+        let append = self.new_id();
+        let outcomes = Vec::with_capacity(items.len());
+        self.appending.insert(append, Appending { asker, outcomes, outstanding: items.len() });
+        for item in items {
+            let at = AppendSlot { append, slot: item.slot };
+            match self.admit(item.log, acks, &item) {
+                Ok(()) => {
+                    let pending =
+                        Pending { at, deadline_us, zstd_allowed: item.zstd_allowed, state: Checked::Not(item.records) };
+                    self.partition_mut(item.log).pending.push_back(pending);
+                    if self.partition(item.log).pending.len() == 1 {
+                        self.advance_appends(item.log);
+                    }
+                }
+                Err((error, message)) => self.append_done(at, AppendOutcome::refused(at.slot, error, message)),
+            }
+        }
+    }
+
+    /// What can be refused before the batch is looked at.
+    fn admit(&self, log: LogId, acks: i16, item: &AppendItem) -> Result<(), (ErrorCode, Option<String>)> {
+        let Some(partition) = self.partitions.get(&log) else {
+            return Err((ErrorCode::UnknownTopicOrPartition, None));
+        };
+        partition.replica.accepts(acks).map_err(|error| (error, partition.offline_reason()))?;
+        if let Some(why) = self.produce_refused() {
+            return Err((ErrorCode::KafkaStorageError, Some(why)));
+        }
+        let max = partition.config.max_message_bytes;
+        if item.records.len() > max {
+            let message = format!(
+                "The batch has {} bytes, the topic's max.message.bytes is {max}: raise it or send smaller batches",
+                item.records.len()
+            );
+            return Err((ErrorCode::MessageTooLarge, Some(message)));
+        }
+        Ok(())
+    }
+
+    /// Appends from the front of a partition's queue until it is empty or must wait.
+    pub(super) fn advance_appends(&mut self, log: LogId) {
+        while let Some(partition) = self.partitions.get_mut(&log) {
+            let Some(pending) = partition.pending.pop_front() else { return };
+            if let Progress::Blocked = self.advance_append(log, pending) {
+                return;
+            }
+        }
+    }
+
+    fn advance_append(&mut self, log: LogId, mut pending: Pending) -> Progress {
+        let batch = match pending.state {
+            Checked::Yes(batch) => batch,
+            Checked::OnWorker(op) => {
+                pending.state = Checked::OnWorker(op);
+                self.partition_mut(log).pending.push_front(pending);
+                return Progress::Blocked;
+            }
+            Checked::Not(records) => {
+                let partition = self.partition(log);
+                let limits = partition.batch_limits(pending.zstd_allowed);
+                let recompress = partition.recompression();
+                let is_heavy = records.len() > INLINE_CODEC_BYTES_MAX
+                    && (recompress.is_some() || claims_compression(&records));
+                let now_ms = self.now.wall_ms;
+                let job = move || prepare(records, &limits, recompress, now_ms);
+                if is_heavy {
+                    let op = self.new_op(Op::Checked(log));
+                    self.emit(Effect::Compute { op, what: Compute::Run(ComputeJob(Box::new(move || Box::new(job())))) });
+                    pending.state = Checked::OnWorker(op);
+                    self.partition_mut(log).pending.push_front(pending);
+                    return Progress::Blocked;
+                }
+                match job() {
+                    Ok(batch) => batch,
+                    Err(error) => {
+                        self.append_done(pending.at, refused_batch(pending.at.slot, &error));
+                        return Progress::Done;
+                    }
+                }
+            }
+        };
+        if !self.has_room_for(batch.size_bytes) {
+            pending.state = Checked::Yes(batch);
+            self.partition_mut(log).pending.push_front(pending);
+            self.blocked.insert(log);
+            return Progress::Blocked;
+        }
+        self.append(log, pending.at, batch);
+        Progress::Done
+    }
+
+    /// Offsets, log, journal. The batch is answered when its commit is durable.
+    fn append(&mut self, log: LogId, at: AppendSlot, batch: Batch) {
+        let partition = self.partitions.get_mut(&log).expect("the caller found it");
+        let epoch = partition.replica.leader_epoch;
+        let log_append_time_ms = if partition.stamps_time() { batch.max_timestamp } else { -1 };
+        let log_start = partition.log.start();
+        let outcome = |base_offset| AppendOutcome {
+            slot: at.slot,
+            error: ErrorCode::None,
+            message: None,
+            record_index: None,
+            base_offset,
+            log_append_time_ms,
+            log_start,
+        };
+        match partition.log.append_leader(self.now, batch, epoch, &mut self.arena) {
+            Ok(appended) => {
+                let durable = partition.config.flush_messages == 1;
+                let next_offset = appended.last_offset + 1;
+                let answer = outcome(appended.base_offset);
+                partition.waiters.push_back(Waiter { at, next_offset, outcome: answer });
+                self.journal_append(log, appended, durable);
+            }
+            Err(AppendError::Duplicate { base_offset, last_offset, .. }) => {
+                let answer = outcome(base_offset);
+                if last_offset < partition.log.durable() {
+                    self.append_done(at, answer);
+                } else {
+                    partition.waiters.push_back(Waiter { at, next_offset: last_offset + 1, outcome: answer });
+                }
+            }
+            Err(error) => {
+                let message = Some(error.to_string());
+                self.append_done(at, AppendOutcome::refused(at.slot, error.code(), message));
+            }
+        }
+    }
+
+    /// A worker thread has looked at a batch of this partition.
+    pub(super) fn checked(&mut self, op: OpId, log: LogId, result: Result<Batch, RecordError>) {
+        let Some(partition) = self.partitions.get_mut(&log) else { return };
+        // Deleted and made again under the same id cannot be, but its queue may have been failed meanwhile.
+        let Some(pending) = partition.pending.front_mut() else { return };
+        if !matches!(pending.state, Checked::OnWorker(waiting) if waiting == op) {
+            return;
+        }
+        match result {
+            Ok(batch) => pending.state = Checked::Yes(batch),
+            Err(error) => {
+                let at = pending.at;
+                partition.pending.pop_front();
+                self.append_done(at, refused_batch(at.slot, &error));
+            }
+        }
+        self.advance_appends(log);
+    }
+
+    /// The log is durable further than before: answer who waited for that.
+    pub(super) fn answer_durable(&mut self, log: LogId) {
+        loop {
+            let partition = self.partition_mut(log);
+            let durable = partition.log.durable();
+            match partition.waiters.front() {
+                Some(waiter) if waiter.next_offset <= durable => {
+                    let waiter = partition.waiters.pop_front().expect("it is there");
+                    self.append_done(waiter.at, waiter.outcome);
+                }
+                _ => return,
+            }
+        }
+    }
+
+    /// What waits its turn is refused; what was appended is still answered.
+    pub(super) fn fail_pending(&mut self, log: LogId, error: ErrorCode, message: &str) {
+        let Some(partition) = self.partitions.get_mut(&log) else { return };
+        let slots: Vec<AppendSlot> = partition.pending.drain(..).map(|pending| pending.at).collect();
+        self.blocked.remove(&log);
+        for at in slots {
+            self.append_done(at, AppendOutcome::refused(at.slot, error, Some(message.to_string())));
+        }
+    }
+
+    /// Nothing of this partition will become durable any more: answer everyone.
+    pub(super) fn fail_appends(&mut self, log: LogId, error: ErrorCode, message: &str) {
+        let Some(partition) = self.partitions.get_mut(&log) else { return };
+        let slots: Vec<AppendSlot> = (partition.pending.drain(..).map(|p| p.at))
+            .chain(partition.waiters.drain(..).map(|w| w.at))
+            .collect();
+        self.blocked.remove(&log);
+        for at in slots {
+            self.append_done(at, AppendOutcome::refused(at.slot, error, Some(message.to_string())));
+        }
+    }
+
+    /// Room came back, or time passed: try again what waits for room, and give up what waited too long.
+    pub(super) fn retry_blocked(&mut self) {
+        if self.blocked.is_empty() {
+            return;
+        }
+        let blocked: Vec<LogId> = std::mem::take(&mut self.blocked).into_iter().collect();
+        let now_us = self.now.mono_us;
+        for log in blocked {
+            while let Some(partition) = self.partitions.get_mut(&log) {
+                match partition.pending.front() {
+                    Some(pending) if pending.deadline_us <= now_us => {
+                        let at = partition.pending.pop_front().expect("it is there").at;
+                        let message = "There was no room to append before the request's time-out".to_string();
+                        self.append_done(at, AppendOutcome::refused(at.slot, ErrorCode::RequestTimedOut, Some(message)));
+                    }
+                    _ => break,
+                }
+            }
+            self.advance_appends(log);
+        }
+    }
+
+    fn append_done(&mut self, at: AppendSlot, outcome: AppendOutcome) {
+        let appending = self.appending.get_mut(&at.append).expect("an append is answered once per partition");
+        appending.outcomes.push(outcome);
+        appending.outstanding -= 1;
+        if appending.outstanding == 0 {
+            let appending = self.appending.remove(&at.append).expect("it is there");
+            self.answer(appending.asker, Answer::Append { items: appending.outcomes });
+        }
+    }
+}
+
+fn prepare(
+    records: BytesMut,
+    limits: &Limits,
+    recompress: Option<crate::record::Compression>,
+    now_ms: i64,
+) -> Result<Batch, RecordError> {
+    let batch = Batch::check(records, limits, now_ms)?;
+    match recompress {
+        Some(to) if batch.codec()? != to.codec => batch.recompress(to, limits),
+        _ => Ok(batch),
+    }
+}
+
+fn refused_batch(slot: usize, error: &RecordError) -> AppendOutcome {
+    AppendOutcome {
+        record_index: error.record_index(),
+        ..AppendOutcome::refused(slot, error.code(), Some(error.to_string()))
+    }
+}
+
+/// Whether an unchecked batch says that it is compressed: the codec is in the low bits of its attributes.
+fn claims_compression(records: &[u8]) -> bool {
+    records.get(22).is_some_and(|attributes| attributes & 7 != 0)
+}

@@ -1,0 +1,554 @@
+//! A start: the journal first, then the metadata log, then this shard's logs, each from its recovery point, its segments and
+//! the journal's frames. Every step may be repeated; nothing is served before the last.
+//!
+//! The controller's shard reads the folder's own files and the metadata log, begins a new leader epoch, and publishes the
+//! image; the others wait for it with their journals already read.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use crate::controller::image::Topic;
+use crate::journal::{self, Body, Recovery, Replayed, Step as JournalStep, Ticket};
+use crate::log::{self, LogConfig, RECOVERY_POINT, Recovering, RecoveringSeed, RecoveryStep, Replay, side_files};
+use crate::replica::{Leader, Replica};
+use crate::types::{Entry, LogId, Position, ShardId};
+
+use super::commit::Committing;
+use super::disk::Op;
+use super::effect::{DiskError, DiskOp, DiskReply, Effect, File};
+use super::folders::{Folder, FolderName, STRAY_SUFFIX};
+use super::kraft::{Kraft, KraftOp};
+use super::message::Message;
+use super::partition::Partition;
+use super::{CONTROLLER, Shard, Stage};
+
+/// Logs that are recovered at the same time.
+const LOGS_AT_ONCE: usize = 64;
+
+pub struct Boot {
+    /// The data folder's names.
+    pub(super) root: Vec<Entry>,
+    recovery: Option<Recovery>,
+    frames: BTreeMap<LogId, Frames>,
+    /// An image that came before the journal was read.
+    has_image: bool,
+    is_journal_read: bool,
+    wanted: VecDeque<LogBoot>,
+    logs: BTreeMap<LogId, LogBoot>,
+    pub(super) kraft: Option<Kraft>,
+}
+
+/// What the journal still has of one log.
+#[derive(Default)]
+struct Frames {
+    replay: Vec<Replay>,
+    /// The newest control frame, which the next recovery point settles.
+    control: Ticket,
+    is_dropped: bool,
+}
+
+/// One log being recovered.
+struct LogBoot {
+    log: LogId,
+    topic: Arc<str>,
+    dir: String,
+    config: LogConfig,
+    entries: Vec<Entry>,
+    has_folder: bool,
+    is_described: bool,
+    recovering: Option<Recovering>,
+    recovered: Option<log::Recovered>,
+    mending: VecDeque<DiskOp>,
+}
+
+/// Whose completion it is.
+pub enum BootOp {
+    Root,
+    RingRead,
+    /// One of the operations that make the ring file anew; how many follow.
+    RingMade { left: VecDeque<DiskOp> },
+    RingSynced,
+    Kraft(KraftOp),
+    LogListed(LogId),
+    LogDescribed(LogId),
+    LogMoved(LogId),
+    LogPoint(LogId),
+    LogRead(LogId),
+    LogMended(LogId),
+}
+
+impl Boot {
+    pub fn new() -> Boot {
+        Boot {
+            root: Vec::new(),
+            recovery: None,
+            frames: BTreeMap::new(),
+            has_image: false,
+            is_journal_read: false,
+            wanted: VecDeque::new(),
+            logs: BTreeMap::new(),
+            kraft: None,
+        }
+    }
+}
+
+impl Shard {
+    pub(super) fn boot(&mut self) -> &mut Boot {
+        match &mut self.stage {
+            Stage::Booting(boot) => boot,
+            _ => unreachable!("the start is over"),
+        }
+    }
+
+    pub(super) fn fatal(&mut self, message: String) {
+        self.emit(Effect::Fatal { message });
+    }
+
+    pub(super) fn begin_boot(&mut self) {
+        self.disk(Op::Boot(BootOp::Root), DiskOp::List { path: String::new() });
+    }
+
+    pub(super) fn boot_done(&mut self, op: BootOp, result: Result<DiskReply, DiskError>) {
+        match op {
+            BootOp::Root => match result {
+                Ok(DiskReply::Entries(entries)) => self.root_listed(entries),
+                Ok(other) => unreachable!("a folder's names, not {other:?}"),
+                Err(error) => self.fatal(format!("cannot list the data folder: {error}")),
+            },
+            BootOp::RingRead => match result {
+                Ok(DiskReply::Bytes(bytes)) => {
+                    self.boot().recovery.as_mut().expect("it is being read").read_done(bytes);
+                    self.advance_journal();
+                }
+                Ok(other) => unreachable!("bytes, not {other:?}"),
+                Err(error) => self.fatal(format!("cannot read the journal: {error}")),
+            },
+            BootOp::RingMade { mut left } => match (result, left.pop_front()) {
+                (Err(error), _) => self.fatal(format!("cannot make the journal: {error}")),
+                (Ok(_), Some(next)) => self.disk(Op::Boot(BootOp::RingMade { left }), next),
+                (Ok(_), None) => {
+                    self.boot().recovery.as_mut().expect("it is being made").created();
+                    self.advance_journal();
+                }
+            },
+            BootOp::RingSynced => match result {
+                Ok(_) => {
+                    self.boot().recovery.as_mut().expect("it is being read").synced();
+                    self.advance_journal();
+                }
+                Err(error) => self.fatal(format!("cannot flush the journal: {error}")),
+            },
+            BootOp::Kraft(op) => self.kraft_done(op, result),
+            BootOp::LogListed(log) => self.log_listed(log, result),
+            BootOp::LogDescribed(log) => self.log_described(log, result),
+            BootOp::LogMoved(log) => match result {
+                Ok(_) => self.log_mended(log),
+                Err(error) => self.fatal(format!("cannot move a folder of another topic away: {error}")),
+            },
+            BootOp::LogPoint(log) => self.log_point(log, result),
+            BootOp::LogRead(log) => self.log_read(log, result),
+            BootOp::LogMended(log) => match result {
+                Ok(_) => self.log_mended(log),
+                Err(error) => self.fatal(format!("cannot mend a log after a crash: {error}")),
+            },
+        }
+    }
+
+    fn root_listed(&mut self, entries: Vec<Entry>) {
+        let ring = self.commit.ring.clone();
+        let found = entries.iter().find(|entry| entry.name == *ring.path).map(|entry| entry.size_bytes);
+        let config = journal::Config::new(self.limits.journal_bytes, self.config.id, self.config.shards);
+        let nonce = self.random.next_u64();
+        self.boot().root = entries;
+        self.boot().recovery = Some(Recovery::new(journal::Start { config, file_bytes: found, nonce }));
+        if self.config.id == CONTROLLER {
+            self.begin_kraft();
+        } else {
+            self.advance_journal();
+        }
+    }
+
+    // -- The journal
+
+    pub(super) fn advance_journal(&mut self) {
+        loop {
+            let ring: File = self.commit.ring.clone();
+            let step = self.boot().recovery.as_mut().expect("it is being read").step();
+            match step {
+                Err(error) => return self.fatal(format!("{}: {error}", ring.path)),
+                Ok(JournalStep::Read { position, len }) => {
+                    return self.disk(Op::Boot(BootOp::RingRead), DiskOp::Read { file: ring, position, len });
+                }
+                Ok(JournalStep::Create { len }) => {
+                    let left = VecDeque::from([
+                        DiskOp::Fill { file: ring.clone(), len },
+                        DiskOp::SyncDir { path: String::new() },
+                    ]);
+                    let what = DiskOp::RemoveFile { path: ring.path.to_string() };
+                    return self.disk(Op::Boot(BootOp::RingMade { left }), what);
+                }
+                Ok(JournalStep::Sync) => {
+                    return self.disk(Op::Boot(BootOp::RingSynced), DiskOp::Sync { file: ring });
+                }
+                Ok(JournalStep::Frame(replayed)) => self.boot().fold(replayed),
+                Ok(JournalStep::Done) => break,
+            }
+        }
+        let recovery = self.boot().recovery.take().expect("it is being read");
+        let (journal, report) = recovery.finish();
+        if !report.damage.is_empty() {
+            tracing::error!("shard {}: {report}", self.config.id.0);
+        } else if !report.clean && !report.created {
+            tracing::info!("shard {}: {report}", self.config.id.0);
+        }
+        self.journal = journal;
+        self.boot().is_journal_read = true;
+        self.begin_commit();
+        if self.config.id == CONTROLLER {
+            self.recover_metadata_log();
+        } else if self.boot().has_image {
+            self.recover_logs();
+        }
+    }
+
+    // -- Logs
+
+    /// Durable metadata: what this shard has to recover. Only the first image comes during the start.
+    pub(super) fn boot_image(&mut self) {
+        self.boot().has_image = true;
+        if self.boot().is_journal_read {
+            self.recover_logs();
+        }
+    }
+
+    fn recover_logs(&mut self) {
+        let image = self.image.clone();
+        let mut wanted = VecDeque::new();
+        for topic in image.topics() {
+            for &partition in topic.partitions.keys() {
+                let log = topic.log_id(partition);
+                if self.owner(log) == self.config.id {
+                    wanted.push_back(LogBoot::new(log, topic));
+                }
+            }
+        }
+        let unknown: Vec<LogId> = (self.boot().frames.keys().copied())
+            .filter(|log| *log != LogId::METADATA && image.partition(*log).is_none())
+            .collect();
+        for log in unknown {
+            let frames = self.boot().frames.remove(&log).expect("just seen");
+            if !frames.is_dropped {
+                // Its topic was deleted, and the power went before this shard heard of it: the metadata is durable first.
+                tracing::info!("{log}: the journal has frames of a topic that was deleted; they are dropped");
+            }
+            self.journal.forget(log);
+        }
+        self.boot().wanted = wanted;
+        self.begin_logs();
+    }
+
+    fn begin_logs(&mut self) {
+        while self.boot().logs.len() < LOGS_AT_ONCE {
+            let Some(next) = self.boot().wanted.pop_front() else { break };
+            self.begin_log(next);
+        }
+        let boot = self.boot();
+        if boot.logs.is_empty() && boot.wanted.is_empty() {
+            self.logs_recovered();
+        }
+    }
+
+    pub(super) fn recover_metadata_log(&mut self) {
+        let config = self.metadata_log_config();
+        let dir = super::kraft::METADATA_DIR;
+        self.begin_log(LogBoot {
+            log: LogId::METADATA,
+            topic: super::kraft::METADATA_TOPIC.into(),
+            dir: dir.to_string(),
+            config,
+            entries: Vec::new(),
+            has_folder: false,
+            is_described: false,
+            recovering: None,
+            recovered: None,
+            mending: VecDeque::new(),
+        });
+    }
+
+    fn begin_log(&mut self, log_boot: LogBoot) {
+        let (log, path) = (log_boot.log, log_boot.dir.clone());
+        self.boot().logs.insert(log, log_boot);
+        self.disk(Op::Boot(BootOp::LogListed(log)), DiskOp::List { path });
+    }
+
+    fn log_boot(&mut self, log: LogId) -> &mut LogBoot {
+        self.boot().logs.get_mut(&log).expect("it is being recovered")
+    }
+
+    fn log_listed(&mut self, log: LogId, result: Result<DiskReply, DiskError>) {
+        match result {
+            Ok(DiskReply::Entries(entries)) => {
+                let log_boot = self.log_boot(log);
+                log_boot.entries = entries;
+                log_boot.has_folder = true;
+                let path = format!("{}/{}", log_boot.dir, side_files::PARTITION_METADATA);
+                self.disk(Op::Boot(BootOp::LogDescribed(log)), DiskOp::ReadFile { path });
+            }
+            Ok(other) => unreachable!("a folder's names, not {other:?}"),
+            Err(DiskError::NotFound { .. }) => self.begin_recovering(log, None),
+            Err(error) => self.fatal(format!("cannot list a partition's folder: {error}")),
+        }
+    }
+
+    /// A folder is checked against the metadata before a byte of it is touched.
+    fn log_described(&mut self, log: LogId, result: Result<DiskReply, DiskError>) {
+        let dir = self.log_boot(log).dir.clone();
+        match result {
+            Ok(DiskReply::Bytes(bytes)) => match side_files::parse_partition_metadata(&bytes) {
+                Ok(found) if found == log.topic => self.log_boot(log).is_described = true,
+                Ok(found) => {
+                    // Of a topic that was deleted; the power failed before its folder was renamed.
+                    let to = format!("{dir}.{found}{STRAY_SUFFIX}");
+                    tracing::warn!("{dir} belongs to topic {found}, not {}: it is kept as {to}", log.topic);
+                    let log_boot = self.log_boot(log);
+                    log_boot.has_folder = false;
+                    log_boot.entries.clear();
+                    log_boot.mending = VecDeque::from([DiskOp::SyncDir { path: String::new() }]);
+                    return self.disk(Op::Boot(BootOp::LogMoved(log)), DiskOp::Rename { from: dir, to });
+                }
+                Err(error) => tracing::warn!("{dir}/{}: {error}; it is written again", side_files::PARTITION_METADATA),
+            },
+            Ok(other) => unreachable!("bytes, not {other:?}"),
+            Err(DiskError::NotFound { .. }) => {}
+            Err(error) => return self.fatal(format!("cannot read a partition's metadata: {error}")),
+        }
+        let path = format!("{dir}/{RECOVERY_POINT}");
+        self.disk(Op::Boot(BootOp::LogPoint(log)), DiskOp::ReadFile { path });
+    }
+
+    fn log_point(&mut self, log: LogId, result: Result<DiskReply, DiskError>) {
+        let point = match result {
+            Ok(DiskReply::Bytes(bytes)) => Some(bytes),
+            Ok(other) => unreachable!("bytes, not {other:?}"),
+            Err(DiskError::NotFound { .. }) => None,
+            Err(error) => {
+                tracing::warn!("cannot read a recovery point, its log is scanned instead: {error}");
+                None
+            }
+        };
+        self.begin_recovering(log, point);
+    }
+
+    fn begin_recovering(&mut self, log: LogId, point: Option<bytes::Bytes>) {
+        let frames = self.boot().frames.get_mut(&log).map(|frames| std::mem::take(&mut frames.replay));
+        let now = self.now;
+        let Stage::Booting(boot) = &mut self.stage else { unreachable!("the start is not over") };
+        let log_boot = boot.logs.get_mut(&log).expect("it is being recovered");
+        let seed = RecoveringSeed {
+            id: log,
+            name: &log_boot.dir,
+            dir: &log_boot.dir,
+            config: log_boot.config.clone(),
+            now,
+            point,
+            entries: &log_boot.entries,
+            frames: frames.unwrap_or_default(),
+        };
+        log_boot.recovering = Some(Recovering::new(seed, &mut self.files));
+        self.advance_log(log);
+    }
+
+    fn advance_log(&mut self, log: LogId) {
+        let log_boot = self.log_boot(log);
+        match log_boot.recovering.as_ref().expect("it is being recovered").step() {
+            RecoveryStep::Read { file, position, len } => {
+                self.disk(Op::Boot(BootOp::LogRead(log)), DiskOp::Read { file, position, len });
+            }
+            RecoveryStep::Done => {
+                let recovered = log_boot.recovering.take().expect("just seen").finish();
+                for line in &recovered.report {
+                    if recovered.is_damaged {
+                        tracing::error!("{}: {line}", log_boot.dir);
+                    } else {
+                        tracing::info!("{}: {line}", log_boot.dir);
+                    }
+                }
+                let mut mending = VecDeque::new();
+                for (file, len) in &recovered.cut {
+                    mending.push_back(DiskOp::Truncate { file: file.clone(), len: *len as Position });
+                    mending.push_back(DiskOp::Sync { file: file.clone() });
+                }
+                mending.extend(recovered.remove.iter().map(|path| DiskOp::RemoveFile { path: path.clone() }));
+                if log_boot.has_folder && !log_boot.is_described {
+                    let path = format!("{}/{}", log_boot.dir, side_files::PARTITION_METADATA);
+                    let content = side_files::partition_metadata(log.topic);
+                    mending.push_back(DiskOp::ReplaceFile { path, content });
+                }
+                if !recovered.remove.is_empty() {
+                    mending.push_back(DiskOp::SyncDir { path: log_boot.dir.clone() });
+                }
+                log_boot.mending = mending;
+                log_boot.recovered = Some(recovered);
+                self.log_mended(log);
+            }
+        }
+    }
+
+    fn log_read(&mut self, log: LogId, result: Result<DiskReply, DiskError>) {
+        match result {
+            Ok(DiskReply::Bytes(bytes)) => {
+                let Stage::Booting(boot) = &mut self.stage else { unreachable!("the start is not over") };
+                let log_boot = boot.logs.get_mut(&log).expect("it is being recovered");
+                log_boot.recovering.as_mut().expect("it is being read").read_done(bytes, &mut self.files);
+                self.advance_log(log);
+            }
+            Ok(other) => unreachable!("bytes, not {other:?}"),
+            Err(error) => self.fatal(format!("cannot read a segment: {error}")),
+        }
+    }
+
+    /// The next of the operations that a log needs before it is served.
+    fn log_mended(&mut self, log: LogId) {
+        let log_boot = self.log_boot(log);
+        if let Some(what) = log_boot.mending.pop_front() {
+            return self.disk(Op::Boot(BootOp::LogMended(log)), what);
+        }
+        if log_boot.recovered.is_none() {
+            // A folder of another topic was moved away: there is nothing of this one.
+            return self.begin_recovering(log, None);
+        }
+        self.log_recovered(log);
+    }
+
+    fn log_recovered(&mut self, id: LogId) {
+        let log_boot = self.boot().logs.remove(&id).expect("it is being recovered");
+        let control = self.boot().frames.remove(&id).map_or(Ticket::default(), |frames| frames.control);
+        let log = log_boot.recovered.expect("just seen").log;
+        let folder = if log_boot.has_folder { Folder::Ready } else { Folder::Wanted };
+        self.dirty_bytes += log.dirty_bytes() as u64;
+        self.journal.applied(id, log.applied());
+        let high_watermark = log.durable();
+        if id == LogId::METADATA {
+            let leader = Leader { in_sync: vec![self.config.broker.node_id], in_sync_min: 1 };
+            let replica = Replica::leader(leader, 0, 0, high_watermark);
+            let config = Arc::new(self.config.broker.topic.clone());
+            let mut partition = Partition::new(log, replica, log_boot.topic, config, folder);
+            partition.control = control;
+            self.partitions.insert(id, partition);
+            if folder == Folder::Wanted {
+                self.want_folder(id);
+            }
+            return self.metadata_log_recovered();
+        }
+        let image = self.image.clone();
+        let topic = image.topic_by_id(id.topic).expect("it was in the image");
+        let registration = image.partition(id).expect("it was in the image");
+        let leader =
+            Leader { in_sync: registration.isr.clone(), in_sync_min: topic.config.min_insync_replicas.max(1) as usize };
+        let replica =
+            Replica::leader(leader, registration.leader_epoch, registration.partition_epoch, high_watermark);
+        let mut partition = Partition::new(log, replica, topic.name.clone(), topic.config.clone(), folder);
+        partition.control = control;
+        self.partitions.insert(id, partition);
+        self.enter_epoch(id, registration.leader_epoch);
+        if folder == Folder::Wanted {
+            self.want_folder(id);
+        }
+        self.begin_logs();
+    }
+
+    /// All of this shard's logs are there: it serves from here on.
+    fn logs_recovered(&mut self) {
+        let root = std::mem::take(&mut self.boot().root);
+        self.stage = Stage::Serving;
+        if self.config.id == CONTROLLER {
+            self.tidy_root(root);
+        }
+        self.make_folders();
+        let offset = self.image.reached.offset + 1;
+        if self.config.id == CONTROLLER {
+            self.image_held(CONTROLLER, offset);
+        } else {
+            self.tell(CONTROLLER, Message::ImageHeld { offset });
+        }
+        self.emit(Effect::Ready);
+        if self.config.only_seal {
+            self.stop();
+        }
+    }
+
+    /// Folders that are to go, and folders that nobody claims.
+    fn tidy_root(&mut self, root: Vec<Entry>) {
+        for entry in root.into_iter().filter(|entry| entry.is_dir) {
+            match FolderName::parse(&entry.name) {
+                FolderName::Deleted => self.remove_folder(entry.name),
+                FolderName::Partition { topic, partition } => {
+                    let is_known = *topic == *super::kraft::METADATA_TOPIC
+                        || self.image.topic(&topic).is_some_and(|topic| topic.partitions.contains_key(&partition));
+                    if !is_known {
+                        let to = format!("{}.{}{STRAY_SUFFIX}", entry.name, self.random.uuid());
+                        tracing::warn!("{} belongs to no topic that exists: it is kept as {to}", entry.name);
+                        self.disk(Op::Forgotten, DiskOp::Rename { from: entry.name, to });
+                    }
+                }
+                FolderName::Stray | FolderName::Other => {}
+            }
+        }
+    }
+}
+
+impl Boot {
+    fn fold(&mut self, replayed: Replayed) {
+        let Replayed { ticket, frame } = replayed;
+        let frames = self.frames.entry(frame.log).or_default();
+        if !matches!(frame.body, Body::Append(_)) {
+            frames.control = ticket;
+        }
+        match frame.body {
+            Body::Append(append) => frames.replay.push(Replay::Append(log::ReplayedAppend {
+                segment_base: append.segment_base,
+                position: append.position,
+                base_offset: append.base_offset,
+                last_offset: append.last_offset,
+                bytes: append.bytes,
+            })),
+            Body::Truncate { to } => frames.replay.push(Replay::Truncate { to }),
+            Body::Start { offset } => frames.replay.push(Replay::Start { offset }),
+            Body::Epoch { epoch, start_offset } => frames.replay.push(Replay::Epoch { epoch, start_offset }),
+            Body::Restate { base, .. } => frames.replay.push(Replay::Restate { base }),
+            Body::Drop => {
+                frames.replay.clear();
+                frames.is_dropped = true;
+            }
+        }
+    }
+}
+
+impl LogBoot {
+    fn new(log: LogId, topic: &Topic) -> LogBoot {
+        LogBoot {
+            log,
+            topic: topic.name.clone(),
+            dir: format!("{}-{}", topic.name, log.partition),
+            config: LogConfig::from(&*topic.config),
+            entries: Vec::new(),
+            has_folder: false,
+            is_described: false,
+            recovering: None,
+            recovered: None,
+            mending: VecDeque::new(),
+        }
+    }
+}
+
+/// The ring file of a shard.
+pub fn ring_path(shard: ShardId) -> String {
+    format!("tidemill-journal-{}.ring", shard.0)
+}
+
+
+impl Committing {
+    pub fn of(shard: ShardId, files: &mut crate::types::FileIds) -> Committing {
+        Committing::new(File { id: files.next(), path: ring_path(shard).into() })
+    }
+}

@@ -1,0 +1,319 @@
+//! From memory to segments, off the acknowledgement's path: so that the ring can go round and memory is free again.
+//!
+//! A round takes some logs with whole blocks to write, and goes through reserve, write, truncate, sync and sync of folders
+//! together, with few operations in flight at a time: the journal's commits share the device.
+
+use std::collections::VecDeque;
+
+use crate::error::ErrorCode;
+use crate::journal::{Append, Body, Frame};
+use crate::log::CheckpointStep;
+use crate::replica::Role;
+use crate::types::LogId;
+
+use super::disk::Op;
+use super::effect::{DiskError, DiskOp, DiskReply};
+use super::folders::Folder;
+use super::Shard;
+
+/// What one round writes at most, over all its logs.
+const ROUND_BYTES_MAX: usize = 16 << 20;
+const ROUND_LOGS_MAX: usize = 256;
+/// What one round takes of one log.
+const LOG_BYTES_MAX: usize = 4 << 20;
+const OPERATIONS_IN_FLIGHT: usize = 4;
+/// With more files than this, one sync of the file system costs less than one each.
+const SYNC_EACH_MAX: usize = 8;
+
+#[derive(Default)]
+pub struct Checkpointing {
+    round: Option<Round>,
+}
+
+struct Round {
+    members: Vec<Member>,
+    phase: Phase,
+    queue: VecDeque<(usize, DiskOp)>,
+    in_flight: usize,
+}
+
+struct Member {
+    log: LogId,
+    step: CheckpointStep,
+    failed: Option<DiskError>,
+}
+
+/// In this order; every operation of one is complete before the next begins.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Phase {
+    Reserve,
+    Write,
+    Truncate,
+    Sync,
+    SyncFolders,
+    Done,
+}
+
+impl Phase {
+    fn next(self) -> Phase {
+        match self {
+            Phase::Reserve => Phase::Write,
+            Phase::Write => Phase::Truncate,
+            Phase::Truncate => Phase::Sync,
+            Phase::Sync => Phase::SyncFolders,
+            Phase::SyncFolders | Phase::Done => Phase::Done,
+        }
+    }
+}
+
+/// One operation of the round, for this member.
+pub struct Step {
+    member: usize,
+}
+
+impl Checkpointing {
+    pub fn is_idle(&self) -> bool {
+        self.round.is_none()
+    }
+
+    pub fn is_writing(&self, log: LogId) -> bool {
+        self.round.iter().flat_map(|round| &round.members).any(|member| member.log == log)
+    }
+}
+
+impl Shard {
+    /// Begins a round when something is to be written; called at the end of every round of the loop.
+    pub(super) fn checkpoint_if_due(&mut self) {
+        if self.checkpoint.round.is_some() || self.commit.failed().is_some() {
+            return;
+        }
+        let logs = self.logs_to_checkpoint();
+        let mut members = Vec::new();
+        let mut bytes = 0;
+        for log in logs {
+            if bytes >= ROUND_BYTES_MAX || members.len() >= ROUND_LOGS_MAX {
+                break;
+            }
+            let Some(partition) = self.partitions.get_mut(&log) else { continue };
+            if partition.folder != Folder::Ready || !partition.is_online() {
+                continue;
+            }
+            if let Some(step) = partition.log.checkpoint(LOG_BYTES_MAX, &mut self.files) {
+                bytes += step.bytes();
+                members.push(Member { log, step, failed: None });
+            }
+        }
+        if !members.is_empty() {
+            let phase = Phase::Reserve;
+            self.checkpoint.round = Some(Round { members, phase, queue: VecDeque::new(), in_flight: 0 });
+            self.enter_phase(phase);
+        }
+    }
+
+    /// Those that keep the ring from going round first, then those with most in memory; all of them in a clean stop.
+    fn logs_to_checkpoint(&mut self) -> Vec<LogId> {
+        let mut logs = self.journal.must_apply();
+        let is_short = self.dirty_bytes > self.limits.dirty_bytes / 2;
+        if is_short || self.is_stopping() {
+            let mut dirty: Vec<(usize, LogId)> = (self.partitions.iter())
+                .filter(|(_, partition)| partition.log.wants_checkpoint())
+                .map(|(log, partition)| (partition.log.dirty_bytes(), *log))
+                .collect();
+            dirty.sort_unstable_by(|a, b| b.cmp(a));
+            logs.extend(dirty.into_iter().map(|(_, log)| log));
+        }
+        logs
+    }
+
+    /// Queues the operations of a phase; goes on to the next when there are none.
+    fn enter_phase(&mut self, mut phase: Phase) {
+        loop {
+            let round = self.checkpoint.round.as_mut().expect("a round is under way");
+            round.phase = phase;
+            let is_many = round.members.len() > SYNC_EACH_MAX;
+            for (index, member) in round.members.iter().enumerate() {
+                if member.failed.is_some() {
+                    continue;
+                }
+                let file = &member.step.file;
+                match phase {
+                    Phase::Reserve => {
+                        if let Some(len) = member.step.reserve {
+                            round.queue.push_back((index, DiskOp::Reserve { file: file.clone(), len }));
+                        }
+                    }
+                    Phase::Write => {
+                        round.queue.extend(member.step.writes.iter().map(|write| {
+                            let (file, position, slices) = (file.clone(), write.position, write.slices.clone());
+                            (index, DiskOp::Write { file, position, slices, durable: false })
+                        }));
+                    }
+                    Phase::Truncate => {
+                        if let Some(len) = member.step.truncate {
+                            round.queue.push_back((index, DiskOp::Truncate { file: file.clone(), len }));
+                        }
+                    }
+                    Phase::Sync if is_many => {
+                        if round.queue.is_empty() {
+                            round.queue.push_back((index, DiskOp::SyncAll));
+                        }
+                    }
+                    Phase::Sync => round.queue.push_back((index, DiskOp::Sync { file: file.clone() })),
+                    Phase::SyncFolders => {
+                        if member.step.sync_folder {
+                            let path = folder_of(&file.path).to_string();
+                            round.queue.push_back((index, DiskOp::SyncDir { path }));
+                        }
+                    }
+                    Phase::Done => {}
+                }
+            }
+            if phase == Phase::Done {
+                return self.round_done();
+            }
+            if !round.queue.is_empty() {
+                return self.issue_operations();
+            }
+            phase = phase.next();
+        }
+    }
+
+    fn issue_operations(&mut self) {
+        loop {
+            let round = self.checkpoint.round.as_mut().expect("a round is under way");
+            if round.in_flight >= OPERATIONS_IN_FLIGHT {
+                return;
+            }
+            let Some((member, what)) = round.queue.pop_front() else { return };
+            round.in_flight += 1;
+            self.disk(Op::Checkpoint(Step { member }), what);
+        }
+    }
+
+    pub(super) fn checkpoint_done(&mut self, step: Step, result: Result<DiskReply, DiskError>) {
+        let round = self.checkpoint.round.as_mut().expect("a round is under way");
+        round.in_flight -= 1;
+        if let Err(error) = result {
+            // One sync for all: nobody knows whose bytes are safe.
+            if round.phase == Phase::Sync && round.members.len() > SYNC_EACH_MAX {
+                round.members.iter_mut().for_each(|member| member.failed = Some(error.clone()));
+            } else {
+                round.members[step.member].failed.get_or_insert(error);
+            }
+            round.queue.retain(|(member, _)| round.members[*member].failed.is_none());
+        }
+        if !round.queue.is_empty() {
+            return self.issue_operations();
+        }
+        if round.in_flight == 0 {
+            let next = round.phase.next();
+            self.enter_phase(next);
+        }
+    }
+
+    fn round_done(&mut self) {
+        let round = self.checkpoint.round.take().expect("a round is under way");
+        for Member { log, step, failed } in round.members {
+            let Some(partition) = self.partitions.get_mut(&log) else {
+                self.no_longer_busy(log);
+                continue;
+            };
+            match failed {
+                None => {
+                    let dirty_before = partition.log.dirty_bytes();
+                    partition.log.checkpointed(&step);
+                    self.dirty_bytes -= (dirty_before - partition.log.dirty_bytes()) as u64;
+                    self.cached_bytes += (dirty_before - partition.log.dirty_bytes()) as u64;
+                    self.journal.applied(log, partition.log.applied());
+                }
+                Some(DiskError::Full { path }) => {
+                    partition.log.checkpoint_aborted(&step);
+                    self.disk_full(&path);
+                }
+                Some(error) => {
+                    partition.log.checkpoint_aborted(&step);
+                    self.partition_failed(log, &error);
+                }
+            }
+        }
+        self.evict();
+        self.retry_blocked();
+        self.checkpoint_if_due();
+        self.stop_may_go_on();
+    }
+
+    /// Rule 8: a segment that could not be written takes its log offline; its records stay in the journal.
+    fn partition_failed(&mut self, log: LogId, error: &DiskError) {
+        let partition = self.partition_mut(log);
+        let why = format!("its segment could not be written: {error}");
+        tracing::error!(
+            "{}: offline, because {why}. Check the device (dmesg) and restart the broker; acknowledged records are in the journal",
+            partition.name()
+        );
+        partition.replica.role = Role::Offline { why: why.clone() };
+        self.fail_appends(log, ErrorCode::KafkaStorageError, &why);
+        self.wake_fetches(log);
+    }
+
+    /// Keeps what is in memory for readers within its budget, the oldest of each log first.
+    fn evict(&mut self) {
+        if self.cached_bytes <= self.limits.cache_bytes {
+            return;
+        }
+        // Down to seven eighths, so that this is not done for every round.
+        let target = self.limits.cache_bytes / 8 * 7;
+        let mut cached: Vec<(usize, LogId)> = (self.partitions.iter())
+            .filter(|(_, partition)| partition.log.cached_bytes() > 0)
+            .map(|(log, partition)| (partition.log.cached_bytes(), *log))
+            .collect();
+        cached.sort_unstable_by(|a, b| b.cmp(a));
+        let total: u64 = cached.iter().map(|(bytes, _)| *bytes as u64).sum();
+        self.cached_bytes = total;
+        let surplus = total.saturating_sub(target);
+        for (bytes, log) in cached {
+            // Each gives its share, so that a quiet log does not lose its few bytes to a busy one.
+            let share = (surplus as u128 * bytes as u128).div_ceil(total.max(1) as u128) as usize;
+            self.cached_bytes -= self.partition_mut(log).log.evict_oldest(share) as u64;
+        }
+    }
+
+    /// Writes once more what keeps the ring from going round and cannot be applied now: partial last blocks, logs that are
+    /// offline, control frames that no recovery point covers yet.
+    pub(super) fn carry_if_due(&mut self) {
+        if self.commit.failed().is_some() {
+            return;
+        }
+        for log in self.journal.must_carry() {
+            let Some(partition) = self.partitions.get(&log) else {
+                self.journal.forget(log);
+                continue;
+            };
+            if partition.is_online() && partition.log.wants_checkpoint() && partition.folder == Folder::Ready {
+                continue;
+            }
+            let mut frames = vec![Frame { log, body: Body::Start { offset: partition.log.start() } }];
+            if let Some(latest) = partition.log.epochs().latest() {
+                let (epoch, start_offset) = (latest.epoch, latest.start_offset);
+                frames.push(Frame { log, body: Body::Epoch { epoch, start_offset } });
+            }
+            frames.extend(partition.log.carry().into_iter().map(|carried| Frame {
+                log,
+                body: Body::Append(Append {
+                    segment_base: carried.segment_base,
+                    position: carried.position,
+                    base_offset: carried.base_offset,
+                    last_offset: carried.last_offset,
+                    leader_epoch: carried.leader_epoch,
+                    bytes: carried.bytes,
+                }),
+            }));
+            if self.journal.carry(log, partition.log.applied(), &frames).is_err() {
+                return;
+            }
+        }
+    }
+}
+
+fn folder_of(path: &str) -> &str {
+    path.rsplit_once('/').map_or("", |(folder, _)| folder)
+}

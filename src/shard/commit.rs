@@ -1,0 +1,288 @@
+//! The journal's commits: one in flight, everything that arrived meanwhile is the next one, answers when it is safe.
+
+use std::collections::VecDeque;
+
+use crate::error::ErrorCode;
+use crate::journal::{self, Body, Frame, Mode, Progress, Ticket};
+use crate::log::Appended;
+use crate::types::{LogId, Offset};
+
+use super::Shard;
+use super::disk::Op;
+use super::effect::{DiskError, DiskOp, DiskReply, File};
+
+/// Invariant: tickets in `appends` and in `controls` rise.
+pub struct Committing {
+    pub(super) ring: File,
+    writes_left: usize,
+    /// What the journal failed with: nothing is acknowledged any more until a restart.
+    failed: Option<String>,
+    appends: VecDeque<Queued>,
+    controls: VecDeque<(Ticket, Control)>,
+    /// When a topic's flush.ms is over.
+    pub(super) flush_at_us: Option<u64>,
+    flush_wanted: bool,
+}
+
+struct Queued {
+    ticket: Ticket,
+    log: LogId,
+    next_offset: Offset,
+    /// The append counts when it is on the device, not merely in the ring.
+    flush: bool,
+}
+
+/// What waits for a control frame to be on the device.
+pub enum Control {
+    /// Nobody.
+    None,
+    /// The log's start moved: DeleteRecords answers, segments below may go.
+    Start(LogId, Offset),
+    /// The log was dropped: its folder may go.
+    Drop(LogId),
+}
+
+impl Committing {
+    pub fn new(ring: File) -> Committing {
+        Committing {
+            ring,
+            writes_left: 0,
+            failed: None,
+            appends: VecDeque::new(),
+            controls: VecDeque::new(),
+            flush_at_us: None,
+            flush_wanted: false,
+        }
+    }
+
+    pub fn failed(&self) -> Option<&str> {
+        self.failed.as_deref()
+    }
+
+    /// What was acknowledged without a flush is to be flushed.
+    pub fn want_flush(&mut self) {
+        self.flush_wanted = true;
+    }
+
+    /// Nothing is queued or in flight.
+    pub fn is_idle(&self) -> bool {
+        self.writes_left == 0 && self.appends.is_empty() && self.controls.is_empty()
+    }
+}
+
+impl Shard {
+    /// Would a batch of this size be taken now?
+    pub(super) fn has_room_for(&self, bytes: usize) -> bool {
+        // A batch larger than the whole budget is let in when nothing else is dirty.
+        let fits = self.dirty_bytes == 0 || self.dirty_bytes + bytes as u64 <= self.limits.dirty_bytes;
+        fits && bytes as u64 <= self.journal.room()
+    }
+
+    /// Why no produce is taken at all, if so.
+    pub(super) fn produce_refused(&self) -> Option<String> {
+        if let Some(error) = self.commit.failed() {
+            return Some(format!("the journal failed and takes nothing until the broker is restarted: {error}"));
+        }
+        if self.is_sealing() {
+            return Some("the broker is stopping".into());
+        }
+        if self.space.is_full {
+            return Some(format!("the disk of {} is full", self.config.data_dir));
+        }
+        None
+    }
+
+    /// A batch that the log has taken goes to the journal; [`Shard::has_room_for`] was asked first.
+    pub(super) fn journal_append(&mut self, log: LogId, appended: Appended, flush: bool) {
+        let next_offset = appended.last_offset + 1;
+        self.dirty_bytes += appended.bytes.len() as u64;
+        let frame = Frame {
+            log,
+            body: Body::Append(journal::Append {
+                segment_base: appended.segment_base,
+                position: appended.position,
+                base_offset: appended.base_offset,
+                last_offset: appended.last_offset,
+                leader_epoch: appended.leader_epoch,
+                bytes: appended.bytes,
+            }),
+        };
+        let ticket = self.journal.push(frame, flush).expect("there was room");
+        self.commit.appends.push_back(Queued { ticket, log, next_offset, flush });
+    }
+
+    /// A control frame; `control` goes on when it is on the device. Refused only by a journal that has failed or is full
+    /// to its last reserve, which the caller tries again later.
+    pub(super) fn journal_control(&mut self, log: LogId, body: Body, control: Control) -> Option<Ticket> {
+        if self.commit.failed.is_some() {
+            return None;
+        }
+        let ticket = self.journal.push(Frame { log, body }, true).ok()?;
+        self.commit.controls.push_back((ticket, control));
+        Some(ticket)
+    }
+
+    pub(super) fn begin_commit(&mut self) {
+        if self.commit.failed.is_some() {
+            return;
+        }
+        if let Some(write) = self.journal.begin_superblock() {
+            let file = self.commit.ring.clone();
+            let what = DiskOp::Write { file, position: write.position, slices: vec![write.block], durable: true };
+            self.disk(Op::Superblock, what);
+        }
+        if let Some(commit) = self.journal.begin_commit() {
+            self.commit.writes_left = commit.writes.len();
+            for write in commit.writes {
+                let file = self.commit.ring.clone();
+                let durable = commit.mode == Mode::Dsync;
+                let what = DiskOp::Write { file, position: write.position, slices: write.slices, durable };
+                self.disk(Op::CommitPiece { mode: commit.mode }, what);
+            }
+        }
+        if self.commit.flush_wanted && self.journal.begin_flush() {
+            self.commit.flush_wanted = false;
+            self.disk(Op::Flush, DiskOp::Sync { file: self.commit.ring.clone() });
+        }
+    }
+
+    pub(super) fn commit_piece_done(&mut self, mode: Mode, result: Result<DiskReply, DiskError>) {
+        self.commit.writes_left -= 1;
+        if let Err(error) = result {
+            return self.journal_failed(&error);
+        }
+        if self.commit.writes_left > 0 || self.commit.failed.is_some() {
+            return;
+        }
+        if mode == Mode::PlainThenSync {
+            self.disk(Op::CommitSync, DiskOp::Sync { file: self.commit.ring.clone() });
+        } else {
+            self.commit_completed();
+        }
+    }
+
+    pub(super) fn commit_synced(&mut self, result: Result<DiskReply, DiskError>) {
+        match result {
+            Ok(_) => self.commit_completed(),
+            Err(error) => self.journal_failed(&error),
+        }
+    }
+
+    pub(super) fn flush_done(&mut self, result: Result<DiskReply, DiskError>) {
+        match result {
+            Ok(_) => {
+                let progress = self.journal.flush_done();
+                self.progressed(progress);
+                self.write_waiting_recovery_points();
+            }
+            Err(error) => self.journal_failed(&error),
+        }
+    }
+
+    pub(super) fn superblock_done(&mut self, result: Result<DiskReply, DiskError>) {
+        match result {
+            Ok(_) => {
+                self.journal.superblock_done();
+                self.retry_blocked();
+            }
+            Err(error) => self.journal_failed(&error),
+        }
+    }
+
+    fn commit_completed(&mut self) {
+        let progress = self.journal.commit_done();
+        self.progressed(progress);
+        self.stop_may_go_on();
+    }
+
+    /// Answers everything that the journal made safe.
+    fn progressed(&mut self, progress: Progress) {
+        let mut logs: Vec<LogId> = Vec::new();
+        while let Some(queued) = self.commit.appends.front() {
+            let safe = if queued.flush { progress.durable } else { progress.written };
+            if queued.ticket > safe {
+                break;
+            }
+            let queued = self.commit.appends.pop_front().expect("it is there");
+            let Some(partition) = self.partitions.get_mut(&queued.log) else { continue };
+            partition.log.committed(queued.next_offset);
+            if !queued.flush {
+                self.note_unflushed(queued.log);
+            }
+            if logs.last() != Some(&queued.log) {
+                logs.push(queued.log);
+            }
+        }
+        logs.sort_unstable();
+        logs.dedup();
+        for log in logs {
+            self.log_advanced(log);
+        }
+        while self.commit.controls.front().is_some_and(|(ticket, _)| *ticket <= progress.durable) {
+            let (_, control) = self.commit.controls.pop_front().expect("it is there");
+            match control {
+                Control::None => {}
+                Control::Start(log, start) => self.start_durable(log, start),
+                Control::Drop(log) => self.drop_durable(log),
+            }
+        }
+    }
+
+    /// More of the log is durable than before.
+    fn log_advanced(&mut self, log: LogId) {
+        let Some(partition) = self.partitions.get_mut(&log) else { return };
+        if partition.replica.durable(partition.log.durable()) {
+            self.wake_fetches(log);
+        }
+        self.answer_durable(log);
+        self.write_recovery_point(log);
+        if log == LogId::METADATA {
+            self.metadata_durable();
+        }
+    }
+
+    /// A record was acknowledged that is not on the device: its topic says how many may be, and for how long.
+    fn note_unflushed(&mut self, log: LogId) {
+        let partition = self.partitions.get_mut(&log).expect("the caller found it");
+        let (messages, ms) = (partition.config.flush_messages, partition.config.flush_ms);
+        let unflushed = partition.log.durable() - partition.flushed_to;
+        if unflushed >= messages {
+            partition.flushed_to = partition.log.durable();
+            self.commit.flush_wanted = true;
+        } else if let Ok(ms) = u64::try_from(ms)
+            && let Some(at_us) = ms.checked_mul(1000).and_then(|us| us.checked_add(self.now.mono_us))
+        {
+            self.commit.flush_at_us = Some(self.commit.flush_at_us.map_or(at_us, |earlier| earlier.min(at_us)));
+        }
+    }
+
+    /// A topic's flush.ms may be over.
+    pub(super) fn flush_by_time(&mut self) {
+        if self.commit.flush_at_us.is_some_and(|at_us| at_us <= self.now.mono_us) {
+            self.commit.flush_at_us = None;
+            self.commit.flush_wanted = true;
+        }
+    }
+
+    /// Rule 8: never retried, never acknowledged. What was acknowledged stays readable.
+    fn journal_failed(&mut self, error: &DiskError) {
+        if self.commit.failed.is_some() {
+            return;
+        }
+        tracing::error!(
+            "shard {}: the journal cannot be written, so nothing more is acknowledged here: {error}. Check the device (dmesg), \
+             then restart the broker; what was acknowledged is on the device",
+            self.config.id.0
+        );
+        self.commit.failed = Some(error.to_string());
+        self.commit.appends.clear();
+        self.commit.controls.clear();
+        let mut logs: Vec<LogId> = self.partitions.keys().copied().collect();
+        logs.sort_unstable();
+        for log in logs {
+            self.fail_appends(log, ErrorCode::KafkaStorageError, "the journal failed; restart the broker");
+        }
+        self.metadata_failed();
+        self.stop_failed();
+    }
+}

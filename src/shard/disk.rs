@@ -1,0 +1,98 @@
+//! Disk operations under way: what each completion belongs to.
+
+use crate::journal::Mode;
+use crate::log::DiskRead;
+use crate::record::{Batch, RecordError};
+use crate::types::{LogId, OpId};
+
+use super::effect::{ComputeReply, DiskError, DiskOp, DiskReply, Effect};
+use super::{Shard, Stage, boot, checkpoint, folders, stop};
+
+/// Whose completion it is.
+pub enum Op {
+    CommitPiece { mode: Mode },
+    CommitSync,
+    Flush,
+    Superblock,
+    Read { reading: u64, index: usize, log: LogId, read: Box<DiskRead> },
+    ListOffsets { listing: u64, index: usize, log: LogId, read: Box<DiskRead> },
+    /// A batch on a worker thread.
+    Checked(LogId),
+    Checkpoint(checkpoint::Step),
+    Boot(boot::BootOp),
+    Folder(LogId, folders::FolderStep),
+    Removal(u64),
+    RecoveryPoint(LogId),
+    SegmentGone(LogId),
+    Stop(stop::StopOp),
+    Space,
+    Metadata(super::metadata::FileOp),
+    /// Nobody waits for it; a failure is logged.
+    Forgotten,
+}
+
+/// Room on the device, as last seen.
+#[derive(Default)]
+pub struct Space {
+    pub free_bytes: Option<u64>,
+    pub total_bytes: Option<u64>,
+    /// Free bytes fell below the reserve: produces are refused until there is room again.
+    pub is_full: bool,
+    pub is_asked: bool,
+}
+
+impl Shard {
+    pub(super) fn new_op(&mut self, op: Op) -> OpId {
+        let id = OpId(self.new_id());
+        self.ops.insert(id, op);
+        id
+    }
+
+    pub(super) fn disk(&mut self, op: Op, what: DiskOp) {
+        let op = self.new_op(op);
+        self.emit(Effect::Disk { op, what });
+    }
+
+    pub(super) fn disk_done(&mut self, op: OpId, result: Result<DiskReply, DiskError>) {
+        let op = self.ops.remove(&op).expect("an operation completes once");
+        if matches!(self.stage, Stage::Stopped) {
+            return;
+        }
+        match op {
+            Op::CommitPiece { mode } => self.commit_piece_done(mode, result),
+            Op::CommitSync => self.commit_synced(result),
+            Op::Flush => self.flush_done(result),
+            Op::Superblock => self.superblock_done(result),
+            Op::Read { reading, index, log, read } => self.read_done(reading, index, log, &read, result),
+            Op::ListOffsets { listing, index, log, read } => self.listed(listing, index, log, &read, result),
+            Op::Checkpoint(step) => self.checkpoint_done(step, result),
+            Op::Boot(step) => self.boot_done(step, result),
+            Op::Folder(log, step) => self.folder_done(log, step, result),
+            Op::Removal(removal) => self.removal_done(removal, result),
+            Op::RecoveryPoint(log) => self.recovery_point_done(log, result),
+            Op::SegmentGone(log) => self.segment_gone(log, result),
+            Op::Stop(step) => self.stop_done(step, result),
+            Op::Space => self.space_known(result),
+            Op::Metadata(step) => self.metadata_file_done(step, result),
+            Op::Forgotten => {
+                if let Err(error) = result {
+                    tracing::warn!("{error}");
+                }
+            }
+            Op::Checked(_) => unreachable!("work on a worker thread completes as Computed"),
+        }
+        if self.is_stopping() {
+            self.stop_may_go_on();
+        }
+    }
+
+    pub(super) fn computed(&mut self, op: OpId, result: ComputeReply) {
+        let Some(Op::Checked(log)) = self.ops.remove(&op) else { unreachable!("work completes once") };
+        let result = result.downcast::<Result<Batch, RecordError>>().expect("the kind that was asked for");
+        self.checked(op, log, *result);
+    }
+
+    pub(super) fn is_serving(&self) -> bool {
+        matches!(self.stage, Stage::Serving)
+    }
+}

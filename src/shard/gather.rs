@@ -1,0 +1,258 @@
+//! Requests that ask several partitions one small thing each, and wait for all of them: ListOffsets, OffsetForLeaderEpoch,
+//! DeleteRecords, DescribeLogDirs.
+//!
+//! Partitions are numbered through all topics of the request, in its order; the answer goes through the request again and
+//! takes the outcomes in that order.
+
+use crate::error::ErrorCode;
+use crate::types::{LogId, Map, ShardId};
+use crate::wire::offsets::*;
+use crate::wire::log_dirs::*;
+
+use super::requests::Request;
+use super::message::{
+    Answer, Ask, DeleteItem, DeleteOutcome, EpochItem, EpochOutcome, FlowId, ListItem, ListOutcome, LogSize,
+};
+use super::{Flow, Shard};
+
+/// One such request under way.
+pub struct Gathering {
+    request: Request,
+    outstanding: usize,
+    what: Gather,
+}
+
+enum Gather {
+    ListOffsets { body: ListOffsetsRequest, outcomes: Vec<Option<ListOutcome>> },
+    EpochEnds { body: OffsetForLeaderEpochRequest, outcomes: Vec<Option<EpochOutcome>> },
+    DeleteRecords { body: DeleteRecordsRequest, outcomes: Vec<Option<DeleteOutcome>> },
+    LogDirs { body: DescribeLogDirsRequest, sizes: Map<LogId, u64> },
+}
+
+impl Shard {
+    pub(super) fn list_offsets(&mut self, request: Request, body: ListOffsetsRequest) {
+        let mut outcomes = Vec::new();
+        let mut by_shard = self.by_shard();
+        for topic in &body.topics {
+            for partition in &topic.partitions {
+                let slot = outcomes.len();
+                let found = self.locate(&topic.name, partition.partition_index);
+                outcomes.push(found.err().map(|error| ListOutcome {
+                    slot,
+                    error,
+                    timestamp: -1,
+                    offset: -1,
+                    leader_epoch: -1,
+                }));
+                if let Ok((shard, log)) = found {
+                    by_shard[usize::from(shard.0)].push(ListItem {
+                        slot,
+                        log,
+                        leader_epoch: partition.current_leader_epoch,
+                        timestamp: partition.timestamp,
+                        read_committed: body.isolation_level == 1,
+                    });
+                }
+            }
+        }
+        let what = Gather::ListOffsets { body, outcomes };
+        self.gather(request, what, by_shard, |items| Ask::ListOffsets { items });
+    }
+
+    pub(super) fn epoch_ends(&mut self, request: Request, body: OffsetForLeaderEpochRequest) {
+        let mut outcomes = Vec::new();
+        let mut by_shard = self.by_shard();
+        for topic in &body.topics {
+            for partition in &topic.partitions {
+                let slot = outcomes.len();
+                let found = self.locate(&topic.topic, partition.partition);
+                outcomes.push(found.err().map(|error| EpochOutcome { slot, error, leader_epoch: -1, end_offset: -1 }));
+                if let Ok((shard, log)) = found {
+                    by_shard[usize::from(shard.0)].push(EpochItem {
+                        slot,
+                        log,
+                        current_leader_epoch: partition.current_leader_epoch,
+                        leader_epoch: partition.leader_epoch,
+                    });
+                }
+            }
+        }
+        let what = Gather::EpochEnds { body, outcomes };
+        self.gather(request, what, by_shard, |items| Ask::EpochEnd { items });
+    }
+
+    pub(super) fn delete_records(&mut self, request: Request, body: DeleteRecordsRequest) {
+        let mut outcomes = Vec::new();
+        let mut by_shard = self.by_shard();
+        for topic in &body.topics {
+            for partition in &topic.partitions {
+                let slot = outcomes.len();
+                let found = self.locate(&topic.name, partition.partition_index);
+                outcomes.push(found.err().map(|error| DeleteOutcome { slot, error, low_watermark: -1 }));
+                if let Ok((shard, log)) = found {
+                    let before = partition.offset;
+                    by_shard[usize::from(shard.0)].push(DeleteItem { slot, log, before });
+                }
+            }
+        }
+        let what = Gather::DeleteRecords { body, outcomes };
+        self.gather(request, what, by_shard, |items| Ask::DeleteRecords { items });
+    }
+
+    pub(super) fn describe_log_dirs(&mut self, request: Request, body: DescribeLogDirsRequest) {
+        let what = Gather::LogDirs { body, sizes: Map::default() };
+        let by_shard = self.by_shard().into_iter().map(|_: Vec<()>| vec![()]).collect();
+        self.gather(request, what, by_shard, |_| Ask::LogSizes);
+    }
+
+    fn by_shard<T>(&self) -> Vec<Vec<T>> {
+        (0..self.config.shards).map(|_| Vec::new()).collect()
+    }
+
+    /// Where a partition lives, by its topic's name.
+    pub(super) fn locate(&self, topic: &str, partition: i32) -> Result<(ShardId, LogId), ErrorCode> {
+        let topic = self.image.topic(topic).ok_or(ErrorCode::UnknownTopicOrPartition)?;
+        if !topic.partitions.contains_key(&partition) {
+            return Err(ErrorCode::UnknownTopicOrPartition);
+        }
+        let log = topic.log_id(partition);
+        Ok((self.owner(log), log))
+    }
+
+    fn gather<T>(&mut self, request: Request, what: Gather, by_shard: Vec<Vec<T>>, ask: fn(Vec<T>) -> Ask) {
+        let flow = FlowId(self.new_id());
+        let outstanding = by_shard.iter().filter(|items| !items.is_empty()).count();
+        if outstanding == 0 {
+            return self.gathered(request, what);
+        }
+        self.flows.insert(flow, Flow::Gathering(Gathering { request, outstanding, what }));
+        for (shard, items) in by_shard.into_iter().enumerate() {
+            if !items.is_empty() {
+                self.ask(flow, ShardId(shard as u16), ask(items));
+            }
+        }
+    }
+
+    pub(super) fn gather_answered(&mut self, flow: FlowId, mut gathering: Gathering, answer: Answer) {
+        match (&mut gathering.what, answer) {
+            (Gather::ListOffsets { outcomes, .. }, Answer::ListOffsets { items }) => {
+                items.into_iter().for_each(|item| {
+                    let slot = item.slot;
+                    outcomes[slot] = Some(item);
+                });
+            }
+            (Gather::EpochEnds { outcomes, .. }, Answer::EpochEnd { items }) => {
+                items.into_iter().for_each(|item| {
+                    let slot = item.slot;
+                    outcomes[slot] = Some(item);
+                });
+            }
+            (Gather::DeleteRecords { outcomes, .. }, Answer::DeleteRecords { items }) => {
+                items.into_iter().for_each(|item| {
+                    let slot = item.slot;
+                    outcomes[slot] = Some(item);
+                });
+            }
+            (Gather::LogDirs { sizes, .. }, Answer::LogSizes { logs }) => {
+                sizes.extend(logs.into_iter().map(|LogSize { log, size_bytes }| (log, size_bytes)));
+            }
+            (_, answer) => unreachable!("an answer of another kind: {answer:?}"),
+        }
+        gathering.outstanding -= 1;
+        if gathering.outstanding == 0 {
+            self.gathered(gathering.request, gathering.what);
+        } else {
+            self.flows.insert(flow, Flow::Gathering(gathering));
+        }
+    }
+
+    fn gathered(&mut self, request: Request, what: Gather) {
+        match what {
+            Gather::ListOffsets { body, outcomes } => {
+                let mut outcomes = outcomes.into_iter().flatten();
+                let topics = body.topics.into_iter().map(|topic| ListOffsetsTopicResponse {
+                    name: topic.name,
+                    partitions: (topic.partitions.iter())
+                        .zip(outcomes.by_ref())
+                        .map(|(partition, outcome)| ListOffsetsPartitionResponse {
+                            partition_index: partition.partition_index,
+                            error_code: outcome.error.code(),
+                            timestamp: outcome.timestamp,
+                            offset: outcome.offset,
+                            leader_epoch: outcome.leader_epoch,
+                            ..Default::default()
+                        })
+                        .collect(),
+                });
+                let response = ListOffsetsResponse { topics: topics.collect(), ..Default::default() };
+                self.respond(request, &response);
+            }
+            Gather::EpochEnds { body, outcomes } => {
+                let mut outcomes = outcomes.into_iter().flatten();
+                let topics = body.topics.into_iter().map(|topic| OffsetForLeaderTopicResult {
+                    topic: topic.topic,
+                    partitions: (topic.partitions.iter())
+                        .zip(outcomes.by_ref())
+                        .map(|(partition, outcome)| OffsetForLeaderEpochEndOffset {
+                            error_code: outcome.error.code(),
+                            partition: partition.partition,
+                            leader_epoch: outcome.leader_epoch,
+                            end_offset: outcome.end_offset,
+                        })
+                        .collect(),
+                });
+                let response = OffsetForLeaderEpochResponse { topics: topics.collect(), ..Default::default() };
+                self.respond(request, &response);
+            }
+            Gather::DeleteRecords { body, outcomes } => {
+                let mut outcomes = outcomes.into_iter().flatten();
+                let topics = body.topics.into_iter().map(|topic| DeleteRecordsTopicResult {
+                    name: topic.name,
+                    partitions: (topic.partitions.iter())
+                        .zip(outcomes.by_ref())
+                        .map(|(partition, outcome)| DeleteRecordsPartitionResult {
+                            partition_index: partition.partition_index,
+                            low_watermark: outcome.low_watermark,
+                            error_code: outcome.error.code(),
+                        })
+                        .collect(),
+                });
+                let response = DeleteRecordsResponse { topics: topics.collect(), ..Default::default() };
+                self.respond(request, &response);
+            }
+            Gather::LogDirs { body, sizes } => {
+                let response = self.log_dirs(&body, &sizes);
+                self.respond(request, &response);
+            }
+        }
+    }
+
+    fn log_dirs(&self, body: &DescribeLogDirsRequest, sizes: &Map<LogId, u64>) -> DescribeLogDirsResponse {
+        let wanted = |name: &str, partition: i32| match &body.topics {
+            None => true,
+            Some(topics) => topics.iter().any(|topic| topic.topic == name && topic.partitions.contains(&partition)),
+        };
+        let topics = self.image.topics().filter_map(|topic| {
+            let partitions: Vec<DescribeLogDirsPartition> = (topic.partitions.keys())
+                .filter(|&&partition| wanted(&topic.name, partition))
+                .filter_map(|&partition| {
+                    Some(DescribeLogDirsPartition {
+                        partition_size: *sizes.get(&topic.log_id(partition))? as i64,
+                        partition_index: partition,
+                        ..Default::default()
+                    })
+                })
+                .collect();
+            let name = topic.name.to_string();
+            (!partitions.is_empty()).then(|| DescribeLogDirsTopic { name, partitions })
+        });
+        let result = DescribeLogDirsResult {
+            log_dir: self.config.data_dir.to_string(),
+            topics: topics.collect(),
+            total_bytes: self.space.total_bytes.map_or(-1, |bytes| bytes as i64),
+            usable_bytes: self.space.free_bytes.map_or(-1, |bytes| bytes as i64),
+            ..Default::default()
+        };
+        DescribeLogDirsResponse { results: vec![result], ..Default::default() }
+    }
+}

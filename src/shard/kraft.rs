@@ -1,0 +1,335 @@
+//! The controller's shard at a start: whose folder it is, the metadata log, and the new leader epoch.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::controller::files::{self, MetaProperties, QuorumState};
+use crate::controller::image::Endpoint;
+use crate::controller::start::{self, Node};
+use crate::controller::{Controller, Replay, snapshot};
+use crate::log::side_files::CLEAN_SHUTDOWN;
+use crate::log::{DiskRead, LogConfig, ReadPlan, ReadProgress};
+use crate::record::{Scan, scan::Depth};
+use crate::replica::{Leader, Replica};
+use crate::types::{LogId, Offset, Uuid};
+
+use super::boot::BootOp;
+use super::disk::Op;
+use super::effect::{DiskError, DiskOp, DiskReply};
+use super::folders::FolderName;
+use super::metadata::Metadata;
+use super::{Shard, format};
+
+pub const METADATA_TOPIC: &str = "__cluster_metadata";
+pub const METADATA_DIR: &str = files::METADATA_FOLDER;
+
+/// What one step of reading the metadata log takes.
+const READ_BYTES: usize = 512 * 1024;
+
+/// What the controller's shard knows before it serves.
+pub struct Kraft {
+    meta: MetaProperties,
+    quorum: Option<QuorumState>,
+    snapshots: Vec<String>,
+    replay: Option<Replay>,
+    /// The last process did not stop cleanly.
+    is_unclean: bool,
+}
+
+pub enum KraftOp {
+    Format,
+    Meta,
+    /// Operations that make a fresh folder ours.
+    Formatting { meta: MetaProperties, left: VecDeque<DiskOp> },
+    CleanRemoved,
+    CleanSynced,
+    Quorum,
+    Listed,
+    Snapshot,
+    Read(Box<DiskRead>),
+    /// The new epoch is on the device.
+    Epoch(Box<start::Start>),
+}
+
+impl Shard {
+    fn kraft(&mut self) -> &mut Kraft {
+        self.boot().kraft.as_mut().expect("the folder's files were read")
+    }
+
+    fn kraft_disk(&mut self, op: KraftOp, what: DiskOp) {
+        self.disk(Op::Boot(BootOp::Kraft(op)), what);
+    }
+
+    pub(super) fn begin_kraft(&mut self) {
+        self.kraft_disk(KraftOp::Format, DiskOp::ReadFile { path: format::FILE.into() });
+    }
+
+    pub(super) fn kraft_done(&mut self, op: KraftOp, result: Result<DiskReply, DiskError>) {
+        let content = match result {
+            Ok(DiskReply::Bytes(bytes)) => Some(bytes),
+            Ok(DiskReply::Entries(entries)) => {
+                let names = entries.into_iter().map(|entry| entry.name);
+                self.kraft().snapshots = names.filter(|name| snapshot::name_end(name).is_some()).collect();
+                None
+            }
+            Ok(_) | Err(DiskError::NotFound { .. }) => None,
+            Err(error) => return self.fatal(format!("cannot read or write a file of the data folder: {error}")),
+        };
+        match op {
+            KraftOp::Format => match content.map(|bytes| format::check(&bytes, self.config.shards)) {
+                Some(Err(why)) => self.fatal(why),
+                _ => self.kraft_disk(KraftOp::Meta, DiskOp::ReadFile { path: files::META_PROPERTIES.into() }),
+            },
+            KraftOp::Meta => self.meta_read(content),
+            KraftOp::Formatting { meta, mut left } => match left.pop_front() {
+                Some(next) => self.kraft_disk(KraftOp::Formatting { meta, left }, next),
+                None => self.folder_is_ours(meta),
+            },
+            KraftOp::CleanRemoved => self.kraft_disk(KraftOp::CleanSynced, DiskOp::SyncDir { path: String::new() }),
+            KraftOp::CleanSynced => self.advance_journal(),
+            KraftOp::Quorum => self.quorum_read(content),
+            KraftOp::Listed => self.read_snapshot(),
+            KraftOp::Snapshot => self.snapshot_read(content),
+            KraftOp::Read(read) => {
+                let bytes = content.expect("a read answers with bytes");
+                match self.partition_mut(LogId::METADATA).log.finish_read(&read, bytes) {
+                    Ok(ReadProgress::Done(slices)) => self.apply_metadata(&slices),
+                    Ok(ReadProgress::More(next)) => self.read_metadata_from_disk(next),
+                    Err(error) => self.fatal(format!("the metadata log cannot be read: {error}")),
+                }
+            }
+            KraftOp::Epoch(start) => self.begin_epoch(*start),
+        }
+    }
+
+    fn meta_read(&mut self, content: Option<Bytes>) {
+        let node_id = self.config.broker.node_id;
+        if let Some(content) = content {
+            let meta = match MetaProperties::decode(&content) {
+                Ok(meta) if meta.node_id == node_id => meta,
+                Ok(meta) => {
+                    let theirs = meta.node_id;
+                    return self.fatal(format!(
+                        "the data folder {} belongs to node {theirs}, and this is node {node_id}: set node.id={theirs} or use \
+                         another folder",
+                        self.config.data_dir
+                    ));
+                }
+                Err(error) => return self.fatal(format!("{}/{error}", self.config.data_dir)),
+            };
+            let left = VecDeque::from([self.write_format()]);
+            return self.kraft_disk(KraftOp::Formatting { meta, left }, DiskOp::CreateDir { path: METADATA_DIR.into() });
+        }
+        let is_partition = |name: &str| matches!(FolderName::parse(name), FolderName::Partition { .. });
+        if let Some(found) = self.boot().root.iter().find(|entry| entry.is_dir && is_partition(&entry.name)) {
+            let name = found.name.clone();
+            return self.fatal(format!(
+                "the data folder {} holds {name} but no {}: restore that file, or use an empty folder",
+                self.config.data_dir,
+                files::META_PROPERTIES
+            ));
+        }
+        let meta = MetaProperties {
+            cluster_id: self.random.uuid().to_string(),
+            node_id,
+            directory_id: self.random.uuid(),
+        };
+        tracing::info!("{}: new data folder, cluster id {}", self.config.data_dir, meta.cluster_id);
+        // meta.properties comes last: only with it the folder counts as formatted.
+        let left = VecDeque::from([
+            DiskOp::SyncDir { path: String::new() },
+            self.write_format(),
+            DiskOp::ReplaceFile {
+                path: files::BOOTSTRAP_CHECKPOINT.into(),
+                content: snapshot::bootstrap_checkpoint(self.now.wall_ms),
+            },
+            DiskOp::ReplaceFile { path: files::META_PROPERTIES.into(), content: meta.encode() },
+        ]);
+        self.kraft_disk(KraftOp::Formatting { meta, left }, DiskOp::CreateDir { path: METADATA_DIR.into() });
+    }
+
+    fn write_format(&self) -> DiskOp {
+        DiskOp::ReplaceFile { path: format::FILE.into(), content: format::encode(self.config.shards) }
+    }
+
+    fn folder_is_ours(&mut self, meta: MetaProperties) {
+        let is_clean = self.boot().root.iter().any(|entry| entry.name == CLEAN_SHUTDOWN);
+        self.boot().kraft =
+            Some(Kraft { meta, quorum: None, snapshots: Vec::new(), replay: None, is_unclean: !is_clean });
+        if is_clean {
+            // From here on a crash is an unclean stop.
+            self.kraft_disk(KraftOp::CleanRemoved, DiskOp::RemoveFile { path: CLEAN_SHUTDOWN.into() });
+        } else {
+            self.advance_journal();
+        }
+    }
+
+    pub(super) fn metadata_log_config(&self) -> LogConfig {
+        LogConfig {
+            segment_bytes: self.config.broker.metadata_log_segment_bytes,
+            segment_ms: i64::MAX,
+            segment_jitter_ms: 0,
+            index_interval_bytes: 4096,
+            retention_ms: None,
+            retention_bytes: None,
+        }
+    }
+
+    pub(super) fn metadata_log_recovered(&mut self) {
+        self.kraft_disk(KraftOp::Quorum, DiskOp::ReadFile { path: format!("{METADATA_DIR}/{}", files::QUORUM_STATE) });
+    }
+
+    fn quorum_read(&mut self, content: Option<Bytes>) {
+        match content.map(|bytes| QuorumState::decode(&bytes)).transpose() {
+            Ok(quorum) => self.kraft().quorum = quorum,
+            Err(error) => return self.fatal(format!("{METADATA_DIR}/{error}")),
+        }
+        self.kraft_disk(KraftOp::Listed, DiskOp::List { path: METADATA_DIR.into() });
+    }
+
+    /// The newest snapshot, if there is one.
+    fn read_snapshot(&mut self) {
+        self.kraft().snapshots.sort_unstable();
+        match self.kraft().snapshots.pop() {
+            Some(name) => {
+                self.kraft_disk(KraftOp::Snapshot, DiskOp::ReadFile { path: format!("{METADATA_DIR}/{name}") });
+            }
+            None => self.snapshot_read(None),
+        }
+    }
+
+    fn snapshot_read(&mut self, content: Option<Bytes>) {
+        let (cluster_id, node_id) = (self.kraft().meta.cluster_id.clone(), self.config.broker.node_id);
+        let config = self.config.broker.clone();
+        let replay = match content {
+            Some(content) => match snapshot::read(&content, &cluster_id, node_id, config) {
+                Ok(replay) => replay,
+                // An older snapshot may still do, as long as the log reaches back to it.
+                Err(error) => {
+                    tracing::error!("{METADATA_DIR}: a snapshot cannot be read, an older one is tried: {error}");
+                    return self.read_snapshot();
+                }
+            },
+            None => Replay::new(&cluster_id, node_id, config),
+        };
+        self.kraft().replay = Some(replay);
+        self.read_metadata();
+    }
+
+    /// The next piece of the metadata log, until its end.
+    fn read_metadata(&mut self) {
+        let offset = self.kraft().replay.as_ref().expect("it is being replayed").next_offset();
+        let log = &mut self.partition_mut(LogId::METADATA).log;
+        let end = log.end();
+        if offset >= end {
+            return self.metadata_replayed(offset, end);
+        }
+        match log.read(offset, READ_BYTES, true, end) {
+            Ok(ReadPlan::Memory(slices)) => self.apply_metadata(&slices),
+            Ok(ReadPlan::Disk(read)) => self.read_metadata_from_disk(read),
+            Err(error) => self.fatal(format!("the metadata log cannot be read: {error}")),
+        }
+    }
+
+    fn read_metadata_from_disk(&mut self, read: DiskRead) {
+        let what = DiskOp::Read { file: read.file.clone(), position: read.position, len: read.len };
+        self.kraft_disk(KraftOp::Read(Box::new(read)), what);
+    }
+
+    fn apply_metadata(&mut self, slices: &[Bytes]) {
+        let replay = self.kraft().replay.as_mut().expect("it is being replayed");
+        let before = replay.next_offset();
+        for slice in slices {
+            let mut scan = Scan::new(slice, Depth::Crc);
+            for view in scan.by_ref() {
+                // A snapshot may end within what the log still holds.
+                if view.header.next_offset() <= before {
+                    continue;
+                }
+                if let Err(error) = replay.apply(&view.slice_of(slice)) {
+                    let dir = self.config.data_dir.clone();
+                    return self.fatal(format!("{dir}/{METADATA_DIR}: {error}"));
+                }
+            }
+        }
+        if replay.next_offset() == before {
+            return self.fatal(format!("{METADATA_DIR}: nothing can be read at offset {before}"));
+        }
+        self.read_metadata();
+    }
+
+    fn metadata_replayed(&mut self, offset: Offset, end: Offset) {
+        if offset > end && end > 0 {
+            return self.fatal(format!(
+                "{METADATA_DIR}: its snapshot ends at {offset} and its log already at {end}: acknowledged metadata is missing"
+            ));
+        }
+        if self.partition(LogId::METADATA).log.is_read_only() {
+            return self.fatal(format!("{METADATA_DIR}: acknowledged metadata is lost, see the lines above"));
+        }
+        let mut replay = self.kraft().replay.take().expect("it is being replayed");
+        for complaint in replay.take_complaints() {
+            tracing::warn!("{complaint}");
+        }
+        let (quorum, is_unclean) = (self.kraft().quorum.clone(), self.kraft().is_unclean);
+        let directory_id = self.kraft().meta.directory_id;
+        let controller =
+            Controller::new(self.config.broker.node_id, self.partitions_max(), crate::types::Random::new(self.random.next_u64()));
+        let node = self.node(directory_id);
+        let now_ms = self.now.wall_ms;
+        if self.config.only_seal {
+            let image = Arc::new(replay.image().clone());
+            self.metadata = Some(Metadata::new(controller, replay, -1, self.config.shards));
+            return self.publish(image);
+        }
+        match start::start(&replay, quorum.as_ref(), &node, is_unclean, now_ms, super::metadata::BATCH_BYTES_MAX) {
+            Ok(start) => {
+                self.metadata = Some(Metadata::new(controller, replay, start.broker_epoch, self.config.shards));
+                let path = format!("{METADATA_DIR}/{}", files::QUORUM_STATE);
+                let content = start.quorum_state.encode();
+                self.kraft_disk(KraftOp::Epoch(Box::new(start)), DiskOp::ReplaceFile { path, content });
+            }
+            Err(error) => self.fatal(format!("{}: {error}", self.config.data_dir)),
+        }
+    }
+
+    fn node(&mut self, directory_id: Uuid) -> Node {
+        let (host, port) = self.config.advertised.clone();
+        let endpoint = |listener: &str, host: &str, port| Endpoint {
+            listener: listener.into(),
+            host: host.into(),
+            port,
+            security_protocol: 0,
+        };
+        Node {
+            id: self.config.broker.node_id,
+            directory_id,
+            incarnation: self.random.uuid(),
+            rack: self.config.broker.broker_rack.clone(),
+            endpoint: endpoint("PLAINTEXT", &host, port),
+            controller_endpoint: endpoint("CONTROLLER", &host, port),
+        }
+    }
+
+    /// Each partition costs memory for its log, its index and its place in every image.
+    fn partitions_max(&self) -> usize {
+        100_000
+    }
+
+    fn begin_epoch(&mut self, start: start::Start) {
+        let partition = self.partition_mut(LogId::METADATA);
+        let high_watermark = partition.replica.high_watermark();
+        let leader = Leader { in_sync: vec![], in_sync_min: 0 };
+        partition.replica = Replica::leader(leader, start.epoch, 0, high_watermark);
+        self.enter_epoch(LogId::METADATA, start.epoch);
+        for batch in start.batches {
+            if !self.append_metadata_batch(batch) {
+                return self.fatal("the journal has no room for the broker's own registration".into());
+            }
+        }
+        let end = self.partition(LogId::METADATA).log.end();
+        self.metadata.as_mut().expect("just made").publish_from = end;
+    }
+}

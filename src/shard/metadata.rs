@@ -1,0 +1,250 @@
+//! The controller's shard: the metadata log, who decides what goes into it, and how the other shards come to act on it.
+//!
+//! A decision is made on the newest image, appended at once and applied by replay; it is answered when it is durable and
+//! every shard has said that it holds the image that the decision made.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::controller::{Controller, Decision, Image, Replay, batch, snapshot};
+use crate::record::StampedBatch;
+use crate::types::{LogId, Offset, ShardId};
+use crate::wire::metadata_records::MetadataRecord;
+
+use super::disk::Op;
+use super::effect::{DiskError, DiskOp, DiskReply};
+use super::message::{AdminReply, AdminRequest, Answer, Asker, Message};
+use super::{CONTROLLER, Shard};
+
+/// The largest batch of metadata records.
+pub const BATCH_BYTES_MAX: usize = 1 << 20;
+
+pub struct Metadata {
+    pub(super) controller: Controller,
+    /// Of every record appended, durable or not.
+    pub(super) replay: Replay,
+    /// Of this process's registration; -1 when it did not register.
+    pub(super) broker_epoch: i64,
+    /// Nothing is published before the log is durable up to here: the broker's own registration.
+    pub(super) publish_from: Offset,
+    /// Images that become true when the log is durable up to the offset.
+    unpublished: VecDeque<(Offset, Arc<Image>)>,
+    /// In the order of their offsets: answered when every shard holds the image up to there.
+    waiting: VecDeque<(Offset, Asker, AdminReply)>,
+    /// By shard: the offset up to which it acts on the metadata.
+    held: Vec<Offset>,
+    has_failed: bool,
+    /// Bytes of metadata log since the last snapshot.
+    bytes_since_snapshot: u64,
+    is_snapshotting: bool,
+}
+
+/// A file of the metadata folder being written.
+pub enum FileOp {
+    /// The log may start at this offset once the snapshot that ends there is on the device.
+    Snapshot { end: Offset, name: String },
+}
+
+impl Metadata {
+    pub fn new(controller: Controller, replay: Replay, broker_epoch: i64, shards: u16) -> Metadata {
+        Metadata {
+            controller,
+            replay,
+            broker_epoch,
+            publish_from: 0,
+            unpublished: VecDeque::new(),
+            waiting: VecDeque::new(),
+            held: vec![-1; shards.into()],
+            has_failed: false,
+            bytes_since_snapshot: 0,
+            is_snapshotting: false,
+        }
+    }
+}
+
+impl Shard {
+    /// Decides an admin request. Only the controller's shard is asked.
+    pub(super) fn serve_admin(&mut self, asker: Asker, request: AdminRequest) {
+        let node_id = self.config.broker.node_id;
+        let Some(metadata) = self.metadata.as_mut().filter(|metadata| !metadata.has_failed) else {
+            return self.answer(asker, Answer::Admin(Box::new(AdminReply::Unavailable)));
+        };
+        let image = metadata.replay.image().clone();
+        let controller = &mut metadata.controller;
+        let (records, reply) = match request {
+            AdminRequest::CreateTopics(body) => {
+                split(controller.create_topics(&image, &body), AdminReply::CreateTopics)
+            }
+            AdminRequest::DeleteTopics(body, version) => {
+                split(controller.delete_topics(&image, &body, version), AdminReply::DeleteTopics)
+            }
+            AdminRequest::CreatePartitions(body) => {
+                split(controller.create_partitions(&image, &body), AdminReply::CreatePartitions)
+            }
+            AdminRequest::AlterConfigs(body) => {
+                split(controller.alter_configs(&image, &body), AdminReply::AlterConfigs)
+            }
+            AdminRequest::IncrementalAlterConfigs(body) => {
+                split(controller.incremental_alter_configs(&image, &body), AdminReply::IncrementalAlterConfigs)
+            }
+            AdminRequest::AutoCreate(names) => split(controller.auto_create(&image, &names), AdminReply::AutoCreate),
+            AdminRequest::ProducerIds => {
+                let epoch = image.brokers.get(&node_id).map_or(-1, |broker| broker.epoch);
+                let decision = controller.allocate_producer_ids(&image, node_id, epoch);
+                split(decision, |reply| AdminReply::ProducerIds(reply.map(|block| block.first)))
+            }
+        };
+        if !records.is_empty() && !self.append_metadata(&records) {
+            return self.answer(asker, Answer::Admin(Box::new(AdminReply::Unavailable)));
+        }
+        // Even an answer that changes nothing was made on what may not be durable yet.
+        let metadata = self.metadata.as_mut().expect("seen above");
+        let offset = metadata.replay.next_offset();
+        metadata.waiting.push_back((offset, asker, reply));
+        self.answer_admins();
+    }
+
+    /// Appends one group of records and applies them. False when the log takes nothing.
+    pub(super) fn append_metadata(&mut self, records: &[MetadataRecord]) -> bool {
+        let now_ms = self.now.wall_ms;
+        match batch::encode(records, now_ms, BATCH_BYTES_MAX) {
+            Ok(batches) => batches.into_iter().all(|batch| self.append_metadata_batch(batch)),
+            Err(error) => {
+                tracing::error!("a decision cannot be written as records: {error}");
+                false
+            }
+        }
+    }
+
+    pub(super) fn append_metadata_batch(&mut self, batch: crate::record::Batch) -> bool {
+        let log = LogId::METADATA;
+        // The metadata log may use what the journal keeps free for internal topics; it never waits for memory.
+        let partition = self.partitions.get_mut(&log).expect("the controller's shard has the metadata log");
+        if self.commit.failed().is_some() || self.journal.room() < batch.size_bytes as u64 {
+            return false;
+        }
+        let epoch = partition.replica.leader_epoch;
+        let appended = match partition.log.append_leader(self.now, batch, epoch, &mut self.arena) {
+            Ok(appended) => appended,
+            Err(error) => {
+                tracing::error!("the metadata log refuses an append: {error}");
+                return false;
+            }
+        };
+        let stamped = StampedBatch::check(appended.bytes.clone()).expect("what the log took is a batch");
+        self.journal_append(log, appended, true);
+        let metadata = self.metadata.as_mut().expect("the caller has it");
+        metadata.replay.apply(&stamped).expect("what the controller decides can be applied");
+        for complaint in metadata.replay.take_complaints() {
+            tracing::warn!("{complaint}");
+        }
+        metadata.bytes_since_snapshot += stamped.size_bytes as u64;
+        let image = Arc::new(metadata.replay.image().clone());
+        metadata.unpublished.push_back((stamped.next_offset(), image));
+        true
+    }
+
+    /// More of the metadata log is durable: shards may act on it.
+    pub(super) fn metadata_durable(&mut self) {
+        let durable = self.partition(LogId::METADATA).log.durable();
+        let Some(metadata) = self.metadata.as_mut().filter(|metadata| metadata.publish_from <= durable) else { return };
+        let mut newest = None;
+        while metadata.unpublished.front().is_some_and(|(offset, _)| *offset <= durable) {
+            newest = metadata.unpublished.pop_front();
+        }
+        if let Some((_, image)) = newest {
+            self.publish(image);
+        }
+        self.snapshot_if_due();
+    }
+
+    pub(super) fn publish(&mut self, image: Arc<Image>) {
+        for shard in (0..self.config.shards).map(ShardId).filter(|&shard| shard != CONTROLLER) {
+            self.tell(shard, Message::Image { image: image.clone() });
+        }
+        self.image_published(image);
+    }
+
+    /// A shard acts on the metadata up to `offset`.
+    pub(super) fn image_held(&mut self, shard: ShardId, offset: Offset) {
+        if let Some(metadata) = &mut self.metadata {
+            metadata.held[usize::from(shard.0)] = offset;
+            self.answer_admins();
+        }
+    }
+
+    fn answer_admins(&mut self) {
+        loop {
+            let metadata = self.metadata.as_mut().expect("the caller has it");
+            let held = metadata.held.iter().min().copied().unwrap_or(-1);
+            match metadata.waiting.front() {
+                Some((offset, ..)) if *offset <= held => {
+                    let (_, asker, reply) = metadata.waiting.pop_front().expect("it is there");
+                    self.answer(asker, Answer::Admin(Box::new(reply)));
+                }
+                _ => return,
+            }
+        }
+    }
+
+    /// The journal failed: nothing that waits will become durable.
+    pub(super) fn metadata_failed(&mut self) {
+        let Some(metadata) = &mut self.metadata else { return };
+        metadata.has_failed = true;
+        metadata.unpublished.clear();
+        for (_, asker, _) in std::mem::take(&mut metadata.waiting) {
+            self.answer(asker, Answer::Admin(Box::new(AdminReply::Unavailable)));
+        }
+    }
+
+    fn snapshot_if_due(&mut self) {
+        let Some(metadata) = &mut self.metadata else { return };
+        let due_bytes = self.config.broker.metadata_log_max_record_bytes_between_snapshots;
+        if metadata.is_snapshotting || metadata.bytes_since_snapshot < due_bytes || metadata.replay.in_transaction() {
+            return;
+        }
+        // Of what is durable, not of what was only appended.
+        if !metadata.unpublished.is_empty() {
+            return;
+        }
+        metadata.is_snapshotting = true;
+        metadata.bytes_since_snapshot = 0;
+        let snapshot = snapshot::write(&metadata.replay, self.now.wall_ms);
+        let (name, end, content) = (snapshot.name, snapshot.end, snapshot.content);
+        let path = format!("{}/{name}", self.partition(LogId::METADATA).log.dir());
+        self.disk(Op::Metadata(FileOp::Snapshot { end, name }), DiskOp::ReplaceFile { path, content });
+    }
+
+    pub(super) fn metadata_file_done(&mut self, op: FileOp, result: Result<DiskReply, DiskError>) {
+        let FileOp::Snapshot { end, name } = op;
+        let Some(metadata) = &mut self.metadata else { return };
+        metadata.is_snapshotting = false;
+        match result {
+            Ok(_) => {
+                tracing::info!("wrote the metadata snapshot {name}");
+                self.raise_start(LogId::METADATA, end);
+            }
+            Err(error) => tracing::warn!("cannot write the metadata snapshot {name}, will try again: {error}"),
+        }
+    }
+
+    /// Durable metadata arrived: this shard acts on it from here on.
+    pub(super) fn image_published(&mut self, image: Arc<Image>) {
+        let offset = image.reached.offset + 1;
+        let before = std::mem::replace(&mut self.image, image);
+        if matches!(self.stage, super::Stage::Booting(_)) {
+            // Said to be held once its logs are recovered.
+            return self.boot_image();
+        }
+        self.follow_image(&before);
+        if self.config.id == CONTROLLER {
+            self.image_held(CONTROLLER, offset);
+        } else {
+            self.tell(CONTROLLER, Message::ImageHeld { offset });
+        }
+    }
+}
+
+fn split<R>(decision: Decision<R>, reply: impl FnOnce(R) -> AdminReply) -> (Vec<MetadataRecord>, AdminReply) {
+    (decision.records, reply(decision.reply))
+}

@@ -1,0 +1,125 @@
+//! A partition as its shard holds it: the log, its role, and who waits.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::config::{CompressionType, TimestampType as ConfiguredTimestamp, TopicConfig};
+use crate::log::Log;
+use crate::record::{self, Codec, Compression};
+use crate::replica::{Replica, Role};
+use crate::journal::Ticket;
+use crate::types::Offset;
+
+use super::append::{Pending, Waiter};
+use super::message::Asker;
+use super::folders::Folder;
+use super::upkeep::Saving;
+
+pub struct Partition {
+    pub log: Log,
+    /// The topic's name.
+    pub topic: Arc<str>,
+    pub replica: Replica,
+    pub config: Arc<TopicConfig>,
+    pub folder: Folder,
+    /// Batches that wait their turn; only the front one is worked on.
+    pub pending: VecDeque<Pending>,
+    /// Appended batches that are not durable yet.
+    pub waiters: VecDeque<Waiter>,
+    /// Parked fetches.
+    pub interest: Vec<Asker>,
+    /// DeleteRecords that wait for the log's new start to be durable.
+    pub starts: Vec<super::offsets::Starting>,
+    /// Of a topic that is not flushed with every append: durable up to here on the device.
+    pub flushed_to: Offset,
+    /// A recovery point on its way.
+    pub saving: Option<Saving>,
+    /// The newest control frame, which a recovery point settles.
+    pub control: Ticket,
+    /// Operations under way that name the log's folder: it is not renamed before they are complete.
+    pub busy: usize,
+}
+
+impl Partition {
+    pub fn new(log: Log, replica: Replica, topic: Arc<str>, config: Arc<TopicConfig>, folder: Folder) -> Partition {
+        Partition {
+            flushed_to: log.durable(),
+            log,
+            topic,
+            replica,
+            config,
+            folder,
+            pending: VecDeque::new(),
+            waiters: VecDeque::new(),
+            interest: Vec::new(),
+            starts: Vec::new(),
+            saving: None,
+            control: Ticket::default(),
+            busy: 0,
+        }
+    }
+
+    /// A recovery point may be begun.
+    pub fn can_save(&self) -> bool {
+        self.saving.is_none() && self.folder == Folder::Ready && self.is_online()
+    }
+
+    pub fn name(&self) -> &str {
+        self.log.name()
+    }
+
+    pub fn offline_reason(&self) -> Option<String> {
+        match &self.replica.role {
+            Role::Offline { why } => Some(why.clone()),
+            Role::Leader(_) => None,
+        }
+    }
+
+    pub fn is_online(&self) -> bool {
+        matches!(self.replica.role, Role::Leader(_))
+    }
+
+    /// What the topic demands of a producer's batch.
+    pub fn batch_limits(&self, zstd_allowed: bool) -> record::Limits {
+        record::Limits {
+            batch_bytes_max: self.config.max_message_bytes,
+            inflated_bytes_max: inflated_bytes_max(self.config.max_message_bytes),
+            keys_required: false,
+            timestamp_type: match self.config.message_timestamp_type {
+                ConfiguredTimestamp::CreateTime => record::TimestampType::CreateTime,
+                ConfiguredTimestamp::LogAppendTime => record::TimestampType::LogAppendTime,
+            },
+            timestamp_before_ms_max: self.config.message_timestamp_before_max_ms,
+            timestamp_after_ms_max: self.config.message_timestamp_after_max_ms,
+            zstd_allowed,
+        }
+    }
+
+    pub fn stamps_time(&self) -> bool {
+        self.config.message_timestamp_type == ConfiguredTimestamp::LogAppendTime
+    }
+
+    /// The codec that the topic's batches are stored with, unless it keeps the producer's.
+    pub fn recompression(&self) -> Option<Compression> {
+        let codec = match self.config.compression_type {
+            CompressionType::Producer => return None,
+            CompressionType::Uncompressed => Codec::None,
+            CompressionType::Gzip => Codec::Gzip,
+            CompressionType::Snappy => Codec::Snappy,
+            CompressionType::Lz4 => Codec::Lz4,
+            CompressionType::Zstd => Codec::Zstd,
+        };
+        let default = Compression::from(codec);
+        let level = match codec {
+            Codec::Gzip if self.config.compression_gzip_level != -1 => self.config.compression_gzip_level,
+            Codec::Zstd => self.config.compression_zstd_level,
+            _ => default.level,
+        };
+        Some(Compression { codec, level })
+    }
+}
+
+/// A batch may inflate a hundredfold, and a small one to a few megabytes: records of real data stay far below.
+fn inflated_bytes_max(batch_bytes: usize) -> usize {
+    batch_bytes.saturating_mul(100).clamp(16 * 1024 * 1024, 1024 * 1024 * 1024)
+}

@@ -1,0 +1,170 @@
+//! The owner's side of a fetch: answer at once with what is there, within the asker's grant, and remember who waits.
+
+use bytes::Bytes;
+
+use crate::error::ErrorCode;
+use crate::log::{DiskRead, ReadPlan, ReadProgress};
+use crate::types::LogId;
+
+use super::Shard;
+use super::disk::Op;
+use super::effect::{DiskError, DiskOp, DiskReply};
+use super::message::{Answer, Asker, Message, ReadItem, ReadOutcome};
+
+/// One [`Ask::Read`](super::message::Ask::Read) that waits for the disk.
+pub struct Reading {
+    asker: Asker,
+    outcomes: Vec<ReadOutcome>,
+    outstanding: usize,
+}
+
+impl Shard {
+    /// With `park`, the asker is woken when one of these partitions has more. At most `bytes_max` bytes in all, except that
+    /// the first batch of the first partition that has any is never withheld.
+    pub(super) fn serve_read(&mut self, asker: Asker, items: Vec<ReadItem>, bytes_max: usize, park: bool) {
+        let reading = self.new_id();
+        let mut outcomes = Vec::with_capacity(items.len());
+        let mut from_disk = Vec::new();
+        let mut bytes_left = bytes_max;
+        for item in &items {
+            if park {
+                self.add_interest(asker, item.log);
+            }
+            let mut outcome = refused(item.slot, ErrorCode::None);
+            match self.read_one(item, bytes_left, bytes_left == bytes_max, &mut outcome) {
+                Ok(Some(plan)) => {
+                    bytes_left = bytes_left.saturating_sub(plan.bytes_max());
+                    from_disk.push((outcomes.len(), item.log, plan));
+                }
+                Ok(None) => bytes_left = bytes_left.saturating_sub(outcome.slices.iter().map(Bytes::len).sum()),
+                Err(error) => outcome.error = error,
+            }
+            outcomes.push(outcome);
+        }
+        if from_disk.is_empty() {
+            return self.answer(asker, Answer::Read { items: outcomes });
+        }
+        self.reading.insert(reading, Reading { asker, outcomes, outstanding: from_disk.len() });
+        for (index, log, plan) in from_disk {
+            self.read_from_disk(reading, index, log, plan);
+        }
+    }
+
+    /// Fills the outcome from memory, or says what to read.
+    fn read_one(
+        &mut self,
+        item: &ReadItem,
+        bytes_left: usize,
+        is_first: bool,
+        outcome: &mut ReadOutcome,
+    ) -> Result<Option<DiskRead>, ErrorCode> {
+        let partition = self.partitions.get_mut(&item.log).ok_or(ErrorCode::UnknownTopicOrPartition)?;
+        partition.replica.check_epoch(item.leader_epoch)?;
+        let high_watermark = partition.replica.high_watermark();
+        outcome.high_watermark = high_watermark;
+        outcome.last_stable_offset = partition.log.last_stable_offset(high_watermark);
+        outcome.log_start = partition.log.start();
+        if item.last_fetched_epoch >= 0 {
+            let (epoch, end) = partition.log.end_offset_for_epoch(item.last_fetched_epoch);
+            if epoch < 0 {
+                return Err(ErrorCode::OffsetOutOfRange);
+            }
+            if epoch < item.last_fetched_epoch || end < item.offset {
+                outcome.diverging = Some((epoch, end));
+                return Ok(None);
+            }
+        }
+        let upto = match item.read_committed {
+            true => outcome.last_stable_offset,
+            false => high_watermark,
+        };
+        let bytes_max = item.bytes_max.min(bytes_left);
+        match partition.log.read(item.offset, bytes_max, is_first, upto).map_err(|error| error.code())? {
+            ReadPlan::Memory(slices) => {
+                outcome.slices = slices;
+                Ok(None)
+            }
+            ReadPlan::Disk(read) => Ok(Some(read)),
+        }
+    }
+
+    fn read_from_disk(&mut self, reading: u64, index: usize, log: LogId, read: DiskRead) {
+        let what = DiskOp::Read { file: read.file.clone(), position: read.position, len: read.len };
+        self.disk(Op::Read { reading, index, log, read: Box::new(read) }, what);
+    }
+
+    pub(super) fn read_done(
+        &mut self,
+        reading: u64,
+        index: usize,
+        log: LogId,
+        read: &DiskRead,
+        result: Result<DiskReply, DiskError>,
+    ) {
+        let progress = match (result, self.partitions.get_mut(&log)) {
+            (_, None) => Err(ErrorCode::UnknownTopicOrPartition),
+            (Ok(DiskReply::Bytes(bytes)), Some(partition)) => {
+                partition.log.finish_read(read, bytes).map_err(|error| error.code())
+            }
+            (Ok(other), _) => unreachable!("a read answers with bytes, not {other:?}"),
+            (Err(error), Some(partition)) => {
+                // A read that fails says nothing of the bytes beside it: only this answer is an error.
+                tracing::error!("{}: cannot read {}: {error}", partition.name(), read.file.path);
+                Err(ErrorCode::KafkaStorageError)
+            }
+        };
+        let state = self.reading.get_mut(&reading).expect("a read is answered once");
+        match progress {
+            Ok(ReadProgress::Done(slices)) => state.outcomes[index].slices = slices,
+            Ok(ReadProgress::More(next)) => return self.read_from_disk(reading, index, log, next),
+            Err(error) => state.outcomes[index] = refused(state.outcomes[index].slot, error),
+        }
+        state.outstanding -= 1;
+        if state.outstanding == 0 {
+            let done = self.reading.remove(&reading).expect("it is there");
+            self.answer(done.asker, Answer::Read { items: done.outcomes });
+        }
+    }
+
+    fn add_interest(&mut self, asker: Asker, log: LogId) {
+        if let Some(partition) = self.partitions.get_mut(&log)
+            && !partition.interest.contains(&asker)
+        {
+            partition.interest.push(asker);
+            self.interest.entry(asker).or_default().push(log);
+        }
+    }
+
+    /// The partition has more to read, or is gone: everyone who waits for it asks again.
+    pub(super) fn wake_fetches(&mut self, log: LogId) {
+        let Some(partition) = self.partitions.get_mut(&log) else { return };
+        for asker in std::mem::take(&mut partition.interest) {
+            self.forget_interest(asker);
+            if asker.shard == self.config.id {
+                self.woken(asker.flow, asker.shard);
+            } else {
+                self.tell(asker.shard, Message::Wake { flow: asker.flow });
+            }
+        }
+    }
+
+    pub(super) fn forget_interest(&mut self, asker: Asker) {
+        for log in self.interest.remove(&asker).unwrap_or_default() {
+            if let Some(partition) = self.partitions.get_mut(&log) {
+                partition.interest.retain(|waiting| *waiting != asker);
+            }
+        }
+    }
+}
+
+fn refused(slot: usize, error: ErrorCode) -> ReadOutcome {
+    ReadOutcome {
+        slot,
+        error,
+        high_watermark: -1,
+        last_stable_offset: -1,
+        log_start: -1,
+        diverging: None,
+        slices: Vec::new(),
+    }
+}

@@ -1,0 +1,347 @@
+//! A clean stop: answer what is in flight, write every byte to its segment, and leave a folder that Kafka's tools read.
+
+use std::collections::VecDeque;
+
+use crate::controller::start::stop_records;
+use crate::error::ErrorCode;
+use crate::log::side_files::{self, PartitionOffset};
+use crate::types::{ConnId, LogId, ShardId};
+
+use super::disk::Op;
+use super::effect::{DiskError, DiskOp, DiskReply, Effect};
+use super::message::{FlowId, Message, SealedLog};
+use super::{CONTROLLER, Flow, Shard, Stage};
+
+/// Side files that are written at the same time.
+const FILES_AT_ONCE: usize = 8;
+
+pub struct Stopping {
+    phase: Phase,
+    /// Small files to write, and how many are being written.
+    files: VecDeque<DiskOp>,
+    in_flight: usize,
+    /// Logs that could not be written out: the stop is not clean, their records stay in the journal.
+    has_failed: bool,
+    /// Of the controller's shard: what the others have sealed.
+    sealed: Vec<SealedLog>,
+    sealed_shards: usize,
+}
+
+/// In this order.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Phase {
+    /// Requests that were begun are answered; no new one is.
+    Draining,
+    /// Every log is written to its segments.
+    Sealing,
+    /// Recovery points, so that the next start scans nothing and the journal needs no frame.
+    Saving,
+    /// Kafka's files of each log.
+    SideFiles,
+    /// The journal's last superblock.
+    Journal,
+    /// The controller's shard waits for the others and writes the folder's own files.
+    Folder,
+    Done,
+}
+
+pub enum StopOp {
+    File,
+    Journal,
+}
+
+impl Shard {
+    pub(super) fn is_stopping(&self) -> bool {
+        matches!(&self.stage, Stage::Stopping(_))
+    }
+
+    pub(super) fn stop(&mut self) {
+        match &self.stage {
+            Stage::Serving => {}
+            Stage::Booting(_) => {
+                // Nothing was acknowledged; the next start does the same again.
+                self.stage = Stage::Stopped;
+                return self.emit(Effect::Stopped);
+            }
+            Stage::Stopping(_) | Stage::Stopped => return,
+        }
+        if let Some(metadata) = &self.metadata
+            && metadata.broker_epoch >= 0
+        {
+            let records = stop_records(self.config.broker.node_id, metadata.broker_epoch);
+            self.append_metadata(&records);
+        }
+        self.stage = Stage::Stopping(Stopping {
+            phase: Phase::Draining,
+            files: VecDeque::new(),
+            in_flight: 0,
+            has_failed: self.commit.failed().is_some(),
+            sealed: Vec::new(),
+            sealed_shards: 0,
+        });
+        self.answer_fetches_now();
+        let blocked: Vec<LogId> = self.blocked.iter().copied().collect();
+        for log in blocked {
+            self.fail_pending(log, ErrorCode::NotLeaderOrFollower, "the broker is stopping");
+        }
+    }
+
+    /// Parked fetches answer with what they have.
+    fn answer_fetches_now(&mut self) {
+        let parked: Vec<FlowId> = self.deadlines.iter().map(|(_, flow)| *flow).collect();
+        self.deadlines.clear();
+        for flow in parked {
+            self.fetch_expired(flow);
+        }
+    }
+
+    fn stopping(&mut self) -> &mut Stopping {
+        match &mut self.stage {
+            Stage::Stopping(stopping) => stopping,
+            _ => unreachable!("the shard is not stopping"),
+        }
+    }
+
+    /// Appends are refused once their log may be closed.
+    pub(super) fn is_sealing(&self) -> bool {
+        matches!(&self.stage, Stage::Stopping(stopping) if stopping.phase != Phase::Draining)
+    }
+
+    /// Does what can be done now; called whenever something was completed.
+    pub(super) fn stop_may_go_on(&mut self) {
+        while self.is_stopping() {
+            let before = self.stopping().phase;
+            match before {
+                Phase::Draining => self.drain(),
+                Phase::Sealing => self.seal(),
+                Phase::Saving => self.save(),
+                Phase::SideFiles | Phase::Folder => self.write_files(),
+                Phase::Journal => {}
+                Phase::Done => return self.stopped(),
+            }
+            if !self.is_stopping() || self.stopping().phase == before {
+                return;
+            }
+        }
+    }
+
+    fn drain(&mut self) {
+        let is_waiting = |flow: &Flow| !matches!(flow, Flow::Administering(_));
+        let has_failed = self.commit.failed().is_some();
+        if !has_failed && (!self.commit.is_idle() || !self.appending.is_empty() || self.flows.values().any(is_waiting)) {
+            return;
+        }
+        let mut conns: Vec<ConnId> = self.connections.keys().copied().collect();
+        conns.sort_unstable();
+        for conn in conns {
+            self.close(conn, String::new());
+        }
+        if has_failed {
+            self.stopping().has_failed = true;
+            self.stopping().phase = Phase::SideFiles;
+            return;
+        }
+        for partition in self.partitions.values_mut() {
+            partition.log.close();
+        }
+        self.stopping().phase = Phase::Sealing;
+    }
+
+    fn seal(&mut self) {
+        self.checkpoint_if_due();
+        let open = self.partitions.values().filter(|partition| partition.is_online() && !partition.log.is_closed());
+        if open.count() > 0 && self.commit.failed().is_none() && !self.space.is_full {
+            return;
+        }
+        if !self.checkpoint.is_idle() {
+            return;
+        }
+        let all = self.partitions.values().all(|partition| partition.log.is_closed());
+        if !all {
+            tracing::error!("shard {}: not every log could be written out; its records stay in the journal", self.config.id.0);
+            self.stopping().has_failed = true;
+        }
+        self.stopping().phase = Phase::Saving;
+    }
+
+    fn save(&mut self) {
+        let mut wanted: Vec<LogId> = (self.partitions.iter())
+            .filter(|(_, p)| p.can_save() && p.log.is_closed() && p.log.recovery_point_outdated())
+            .map(|(log, _)| *log)
+            .collect();
+        wanted.sort_unstable();
+        for log in wanted.into_iter().take(FILES_AT_ONCE) {
+            if self.partition(log).saving.is_none() {
+                // What changed since the last start has side files that are out of date.
+                let files = self.side_files_of(log);
+                self.stopping().files.extend(files);
+                self.save_recovery_point(log);
+            }
+        }
+        let is_saving = |p: &super::Partition| p.saving.is_some() || p.can_save() && p.log.is_closed() && p.log.recovery_point_outdated();
+        if !self.partitions.values().any(is_saving) {
+            self.stopping().phase = Phase::SideFiles;
+        }
+    }
+
+    fn side_files_of(&self, log: LogId) -> Vec<DiskOp> {
+        let partition = self.partition(log);
+        let dir = partition.log.dir();
+        let mut files = vec![DiskOp::ReplaceFile {
+            path: format!("{dir}/{}", side_files::LEADER_EPOCHS),
+            content: side_files::leader_epochs(partition.log.epochs()),
+        }];
+        if log != LogId::METADATA && !partition.log.producers().is_empty() {
+            let path = side_files::producer_snapshot_name(partition.log.end());
+            let content = partition.log.producers().encode_snapshot();
+            files.push(DiskOp::ReplaceFile { path: format!("{dir}/{path}"), content });
+        }
+        files
+    }
+
+    fn write_files(&mut self) {
+        loop {
+            let stopping = self.stopping();
+            if stopping.in_flight >= FILES_AT_ONCE {
+                return;
+            }
+            let Some(what) = stopping.files.pop_front() else { break };
+            stopping.in_flight += 1;
+            self.disk(Op::Stop(StopOp::File), what);
+        }
+        if self.stopping().in_flight > 0 {
+            return;
+        }
+        match self.stopping().phase {
+            Phase::SideFiles => self.files_written(),
+            Phase::Folder => self.folder_written(),
+            _ => {}
+        }
+    }
+
+    fn files_written(&mut self) {
+        let last = match self.commit.failed() {
+            Some(_) => None,
+            None => self.journal.close(),
+        };
+        match last {
+            Some(write) => {
+                self.stopping().phase = Phase::Journal;
+                let file = self.commit.ring.clone();
+                let what = DiskOp::Write { file, position: write.position, slices: vec![write.block], durable: true };
+                self.disk(Op::Stop(StopOp::Journal), what);
+            }
+            None => self.shard_sealed(),
+        }
+    }
+
+    fn shard_sealed(&mut self) {
+        let mut logs: Vec<SealedLog> = Vec::new();
+        for partition in self.partitions.values().filter(|partition| partition.log.is_closed()) {
+            if partition.log.id() != LogId::METADATA {
+                logs.push(SealedLog {
+                    topic: partition.topic.clone(),
+                    partition: partition.log.id().partition,
+                    start: partition.log.start(),
+                    high_watermark: partition.replica.high_watermark(),
+                    recovery_point: partition.log.end(),
+                });
+            }
+        }
+        self.stopping().phase = Phase::Folder;
+        let is_clean = !self.stopping().has_failed;
+        if self.config.id == CONTROLLER {
+            self.sealed(CONTROLLER, logs, is_clean);
+        } else {
+            self.tell(CONTROLLER, Message::Sealed { logs, is_clean });
+            self.stopping().phase = Phase::Done;
+        }
+    }
+
+    /// A shard has written everything out.
+    pub(super) fn sealed(&mut self, _from: ShardId, logs: Vec<SealedLog>, is_clean: bool) {
+        let Stage::Stopping(stopping) = &mut self.stage else {
+            // The others were told to stop a moment earlier than this shard was.
+            self.early_sealed.push((logs, is_clean));
+            return;
+        };
+        stopping.sealed.extend(logs);
+        stopping.sealed_shards += 1;
+        stopping.has_failed |= !is_clean;
+        for (logs, is_clean) in std::mem::take(&mut self.early_sealed) {
+            let stopping = self.stopping();
+            stopping.sealed.extend(logs);
+            stopping.sealed_shards += 1;
+            stopping.has_failed |= !is_clean;
+        }
+        self.stop_may_go_on();
+    }
+
+    /// Nothing more is to be written, or not yet: the folder's own files come when every shard has sealed.
+    fn folder_written(&mut self) {
+        let shards = usize::from(self.config.shards);
+        let stopping = self.stopping();
+        if stopping.sealed_shards < shards {
+            return;
+        }
+        if stopping.sealed_shards > shards || stopping.has_failed {
+            stopping.phase = Phase::Done;
+            return;
+        }
+        // Written once: the count is moved past the number of shards.
+        stopping.sealed_shards += 1;
+        let mut logs = std::mem::take(&mut stopping.sealed);
+        logs.sort_by(|a, b| (&a.topic, a.partition).cmp(&(&b.topic, b.partition)));
+        let checkpoint = |name: &str, offset: fn(&SealedLog) -> i64| {
+            let entry = |log: &SealedLog| PartitionOffset {
+                topic: log.topic.to_string(),
+                partition: log.partition,
+                offset: offset(log),
+            };
+            let entries: Vec<PartitionOffset> = logs.iter().map(entry).collect();
+            DiskOp::ReplaceFile { path: name.into(), content: side_files::offsets(&entries) }
+        };
+        let broker_epoch = self.metadata.as_ref().map_or(-1, |metadata| metadata.broker_epoch);
+        let files = [
+            checkpoint(side_files::RECOVERY_POINTS, |log| log.recovery_point),
+            checkpoint(side_files::HIGH_WATERMARKS, |log| log.high_watermark),
+            checkpoint(side_files::LOG_STARTS, |log| log.start),
+        ];
+        for what in files {
+            self.stopping().files.push_back(what);
+        }
+        let content = side_files::clean_shutdown(broker_epoch);
+        let path = side_files::CLEAN_SHUTDOWN.to_string();
+        self.stopping().files.push_back(DiskOp::ReplaceFile { path, content });
+        self.write_files();
+    }
+
+    pub(super) fn stop_done(&mut self, op: StopOp, result: Result<DiskReply, DiskError>) {
+        if let Err(error) = result {
+            tracing::error!("shard {}: the stop is not clean: {error}", self.config.id.0);
+            self.stopping().has_failed = true;
+        }
+        match op {
+            StopOp::File => {
+                self.stopping().in_flight -= 1;
+            }
+            StopOp::Journal => self.shard_sealed(),
+        }
+        self.stop_may_go_on();
+    }
+
+    pub(super) fn stop_failed(&mut self) {
+        if let Stage::Stopping(stopping) = &mut self.stage {
+            stopping.has_failed = true;
+            self.stop_may_go_on();
+        }
+    }
+
+    fn stopped(&mut self) {
+        // What nobody waits for is still answered before the process may end.
+        if self.ops.is_empty() {
+            self.stage = Stage::Stopped;
+            self.emit(Effect::Stopped);
+        }
+    }
+}

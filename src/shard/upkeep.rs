@@ -1,0 +1,358 @@
+//! What happens without being asked: recovery points, retention, expiry, room on the device, old files.
+
+use std::collections::BTreeMap;
+
+use crate::error::ErrorCode;
+use crate::journal::{Body, Ticket};
+use crate::log::{DELETED_SUFFIX, RecoveryPoint};
+use crate::types::{LogId, Offset};
+
+use super::Shard;
+use super::commit::Control;
+use super::disk::Op;
+use super::effect::{DiskError, DiskOp, DiskReply};
+
+const TICK_US: u64 = 1_000_000;
+/// How often a batch that waits for room looks whether its time is up.
+const BLOCKED_TICK_US: u64 = 50_000;
+/// Recovery points that are written at the same time.
+const SAVING_MAX: usize = 8;
+/// Segments that one log gives up in one step.
+const DELETED_SEGMENTS_MAX: usize = 16;
+
+#[derive(Default)]
+pub struct Upkeep {
+    next_tick_us: u64,
+    next_retention_us: u64,
+    next_expiry_us: u64,
+    saving: usize,
+    /// Logs whose control frame found no room in the journal yet.
+    controls: Vec<(LogId, ControlWanted)>,
+    /// Files to remove, by when.
+    doomed: BTreeMap<u64, Vec<String>>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum ControlWanted {
+    Start(Offset),
+    Drop,
+}
+
+/// A recovery point under way.
+pub struct Saving {
+    point: RecoveryPoint,
+    /// Control frames up to this one are in it.
+    settles: Ticket,
+    is_written: bool,
+}
+
+impl Saving {
+    pub fn is_written(&self) -> bool {
+        self.is_written
+    }
+}
+
+impl Shard {
+    pub(super) fn upkeep_deadline(&self) -> Option<u64> {
+        if !self.is_serving() {
+            return None;
+        }
+        let blocked = (!self.blocked.is_empty()).then(|| self.now.mono_us + BLOCKED_TICK_US);
+        [Some(self.upkeep.next_tick_us), blocked, self.commit.flush_at_us].into_iter().flatten().min()
+    }
+
+    pub(super) fn run_upkeep(&mut self) {
+        if !self.is_serving() && !self.is_stopping() {
+            return;
+        }
+        self.flush_by_time();
+        self.retry_controls();
+        self.settle_blocking_controls();
+        self.checkpoint_if_due();
+        self.carry_if_due();
+        if !self.blocked.is_empty() {
+            self.retry_blocked();
+        }
+        if self.now.mono_us < self.upkeep.next_tick_us || !self.is_serving() {
+            return;
+        }
+        self.upkeep.next_tick_us = self.now.mono_us + TICK_US;
+        self.ask_space();
+        self.save_due_recovery_points();
+        self.remove_doomed();
+        self.remove_rested();
+        let config = self.image.broker_config.clone();
+        if self.now.mono_us >= self.upkeep.next_retention_us {
+            self.upkeep.next_retention_us = self.now.mono_us + ms_as_us(config.log_retention_check_interval_ms);
+            self.retain();
+        }
+        if self.now.mono_us >= self.upkeep.next_expiry_us {
+            self.upkeep.next_expiry_us = self.now.mono_us + ms_as_us(config.producer_id_expiration_check_interval_ms);
+            for partition in self.partitions.values_mut() {
+                partition.log.expire_producers(self.now, config.producer_id_expiration_ms);
+            }
+        }
+    }
+
+    // -- Room on the device
+
+    fn ask_space(&mut self) {
+        if !self.space.is_asked {
+            self.space.is_asked = true;
+            self.disk(Op::Space, DiskOp::Space);
+        }
+    }
+
+    pub(super) fn space_known(&mut self, result: Result<DiskReply, DiskError>) {
+        self.space.is_asked = false;
+        let Ok(DiskReply::Space { free_bytes, total_bytes }) = result else { return };
+        self.space.free_bytes = Some(free_bytes);
+        self.space.total_bytes = Some(total_bytes);
+        let reserve = self.config.broker.disk_reserve_bytes;
+        if free_bytes < reserve {
+            self.disk_full(&self.config.data_dir.clone());
+        } else if self.space.is_full {
+            self.space.is_full = false;
+            tracing::info!("{}: {free_bytes} bytes are free again, produces are accepted", self.config.data_dir);
+            self.retry_blocked();
+        }
+    }
+
+    pub(super) fn disk_full(&mut self, path: &str) {
+        if self.space.is_full {
+            return;
+        }
+        self.space.is_full = true;
+        let free = self.space.free_bytes.unwrap_or(0);
+        tracing::error!(
+            "{path}: the disk is full ({free} bytes free, tidemill.disk.reserve.bytes is {}): produces are refused until there \
+             is room; fetches and deletions work",
+            self.config.broker.disk_reserve_bytes
+        );
+        let blocked: Vec<LogId> = self.blocked.iter().copied().collect();
+        for log in blocked {
+            self.fail_pending(log, ErrorCode::KafkaStorageError, "the disk is full");
+        }
+    }
+
+    // -- Control frames
+
+    /// The log starts at `offset` from now on; answered and acted on when that is durable.
+    pub(super) fn raise_start(&mut self, log: LogId, offset: Offset) {
+        let Some(partition) = self.partitions.get_mut(&log) else { return };
+        partition.log.raise_start(offset);
+        self.want_control(log, ControlWanted::Start(offset));
+    }
+
+    pub(super) fn want_drop(&mut self, log: LogId) {
+        self.want_control(log, ControlWanted::Drop);
+    }
+
+    fn want_control(&mut self, log: LogId, wanted: ControlWanted) {
+        if !self.try_control(log, wanted) {
+            self.upkeep.controls.push((log, wanted));
+        }
+    }
+
+    fn try_control(&mut self, log: LogId, wanted: ControlWanted) -> bool {
+        let (body, control) = match wanted {
+            ControlWanted::Start(offset) => (Body::Start { offset }, Control::Start(log, offset)),
+            ControlWanted::Drop => (Body::Drop, Control::Drop(log)),
+        };
+        match self.journal_control(log, body, control) {
+            Some(ticket) => {
+                if let Some(partition) = self.partitions.get_mut(&log) {
+                    partition.control = ticket;
+                }
+                true
+            }
+            None => false,
+        }
+    }
+
+    fn retry_controls(&mut self) {
+        for (log, wanted) in std::mem::take(&mut self.upkeep.controls) {
+            let is_there = self.partitions.contains_key(&log) || wanted == ControlWanted::Drop;
+            if is_there && !self.try_control(log, wanted) {
+                self.upkeep.controls.push((log, wanted));
+            }
+        }
+    }
+
+    /// The start is on the device: segments below it may go.
+    pub(super) fn start_durable(&mut self, log: LogId, start: Offset) {
+        self.answer_starts(log, start);
+        self.give_up_segments(log, start);
+    }
+
+    /// Renames what lies below the log's durable start; it is removed after `file.delete.delay.ms`.
+    fn give_up_segments(&mut self, log: LogId, start: Offset) {
+        let Some(partition) = self.partitions.get_mut(&log) else { return };
+        let dirty_before = partition.log.dirty_bytes();
+        let files = partition.log.take_deleted(start, DELETED_SEGMENTS_MAX);
+        self.dirty_bytes -= (dirty_before - partition.log.dirty_bytes()) as u64;
+        let applied = partition.log.applied();
+        let at_us = self.now.mono_us + ms_as_us(partition.config.file_delete_delay_ms);
+        let is_more = files.len() == DELETED_SEGMENTS_MAX;
+        partition.busy += files.len();
+        self.journal.applied(log, applied);
+        for file in files {
+            let to = format!("{}{DELETED_SUFFIX}", file.path);
+            self.upkeep.doomed.entry(at_us).or_default().push(to.clone());
+            let from = file.path.to_string();
+            self.disk(Op::Forgotten, DiskOp::Close { file });
+            self.disk(Op::SegmentGone(log), DiskOp::Rename { from, to });
+        }
+        if is_more {
+            self.give_up_segments(log, start);
+        }
+    }
+
+    pub(super) fn segment_gone(&mut self, log: LogId, result: Result<DiskReply, DiskError>) {
+        if let Err(error) = result {
+            tracing::warn!("cannot rename a deleted segment: {error}");
+        }
+        self.no_longer_busy(log);
+    }
+
+    fn remove_doomed(&mut self) {
+        while let Some(entry) = self.upkeep.doomed.first_entry() {
+            if *entry.key() > self.now.mono_us {
+                return;
+            }
+            for path in entry.remove() {
+                self.disk(Op::Forgotten, DiskOp::RemoveFile { path });
+            }
+        }
+    }
+
+    fn retain(&mut self) {
+        let mut due: Vec<(LogId, Offset)> = Vec::new();
+        for (log, partition) in &mut self.partitions {
+            // The metadata log is cut by its snapshots.
+            if *log != LogId::METADATA
+                && partition.is_online()
+                && let Some(start) = partition.log.retention(self.now, partition.replica.high_watermark())
+            {
+                due.push((*log, start));
+            }
+        }
+        due.sort_unstable();
+        for (log, start) in due {
+            tracing::info!("{}: retention deletes what is below offset {start}", self.partition(log).name());
+            self.raise_start(log, start);
+        }
+    }
+
+    // -- Recovery points
+
+    fn save_due_recovery_points(&mut self) {
+        let now = self.now;
+        let mut due: Vec<LogId> = (self.partitions.iter())
+            .filter(|(_, partition)| partition.can_save() && partition.log.recovery_point_due(now))
+            .map(|(log, _)| *log)
+            .collect();
+        due.sort_unstable();
+        for log in due {
+            if self.upkeep.saving >= SAVING_MAX {
+                return;
+            }
+            self.save_recovery_point(log);
+        }
+    }
+
+    /// Control frames that keep the ring from going round are settled by a recovery point that says the same.
+    fn settle_blocking_controls(&mut self) {
+        if self.upkeep.saving >= SAVING_MAX || self.commit.failed().is_some() {
+            return;
+        }
+        for log in self.journal.must_apply() {
+            let wanted = self.partitions.get(&log).is_some_and(|partition| {
+                partition.can_save() && partition.log.has_unsaved_control() && !partition.log.wants_checkpoint()
+            });
+            if wanted {
+                self.save_recovery_point(log);
+            }
+        }
+    }
+
+    /// Takes the log's state as it is now; written once what it says is durable.
+    pub(super) fn save_recovery_point(&mut self, log: LogId) {
+        let now = self.now;
+        let partition = self.partition_mut(log);
+        let point = partition.log.recovery_point(now);
+        partition.saving = Some(Saving { point, settles: partition.control, is_written: false });
+        self.upkeep.saving += 1;
+        self.write_recovery_point(log);
+    }
+
+    /// Writes the recovery point that waits, if it may be written now.
+    pub(super) fn write_recovery_point(&mut self, log: LogId) {
+        let unflushed = self.journal.unflushed_bytes() > 0;
+        let Some(partition) = self.partitions.get_mut(&log) else { return };
+        let Some(saving) = &mut partition.saving else { return };
+        if saving.is_written || partition.log.durable() < saving.point.needs_durable {
+            return;
+        }
+        if unflushed {
+            self.commit.want_flush();
+            return;
+        }
+        if !partition.log.recovery_point_holds(&saving.point) {
+            return self.recovery_point_over(log);
+        }
+        saving.is_written = true;
+        partition.busy += 1;
+        let (path, content) = (saving.point.path.clone(), saving.point.content.clone());
+        self.disk(Op::RecoveryPoint(log), DiskOp::ReplaceFile { path, content });
+    }
+
+    /// After a flush: recovery points that waited for it.
+    pub(super) fn write_waiting_recovery_points(&mut self) {
+        if self.upkeep.saving == 0 {
+            return;
+        }
+        let mut waiting: Vec<LogId> = (self.partitions.iter())
+            .filter(|(_, partition)| partition.saving.as_ref().is_some_and(|saving| !saving.is_written))
+            .map(|(log, _)| *log)
+            .collect();
+        waiting.sort_unstable();
+        for log in waiting {
+            self.write_recovery_point(log);
+        }
+    }
+
+    pub(super) fn recovery_point_done(&mut self, log: LogId, result: Result<DiskReply, DiskError>) {
+        match result {
+            Ok(_) => {
+                if let Some(saving) = self.partitions.get(&log).and_then(|partition| partition.saving.as_ref()) {
+                    self.journal.settled(log, saving.settles);
+                }
+            }
+            Err(DiskError::Full { path }) => self.disk_full(&path),
+            // Derived, never evidence: without it the next start scans more.
+            Err(error) => tracing::warn!("cannot save a recovery point, will try again: {error}"),
+        }
+        self.recovery_point_over(log);
+        self.no_longer_busy(log);
+        self.stop_may_go_on();
+    }
+
+    /// A log with a recovery point that was not written yet is gone.
+    pub(super) fn saving_abandoned(&mut self) {
+        self.upkeep.saving -= 1;
+    }
+
+    fn recovery_point_over(&mut self, log: LogId) {
+        if let Some(partition) = self.partitions.get_mut(&log)
+            && partition.saving.take().is_some()
+        {
+            partition.log.recovery_point_saved();
+        }
+        self.upkeep.saving = self.upkeep.saving.saturating_sub(1);
+    }
+}
+
+pub(super) fn ms_as_us(ms: i64) -> u64 {
+    u64::try_from(ms).unwrap_or(0).saturating_mul(1000).min(1 << 60)
+}

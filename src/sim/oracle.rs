@@ -1,0 +1,174 @@
+//! What must be true, whatever happened: the oracle knows every acknowledgement.
+//!
+//! Each record carries a number of its own, and its value follows from that number, so that a record found anywhere says who
+//! sent it, when, and whether a byte of it changed.
+
+use std::collections::BTreeMap;
+
+use crate::types::{LogId, Offset, Random};
+
+/// A record's number, never used twice in a history.
+pub type RecordNumber = u64;
+
+#[derive(Clone, Copy, Debug)]
+struct Sent {
+    producer: usize,
+    log: LogId,
+    /// An idempotent producer's record is stored at most once, and in order.
+    idempotent: bool,
+}
+
+#[derive(Default, Debug)]
+struct LogTruth {
+    /// Acknowledged with this offset: there for ever, unless the log start passes it.
+    acked: BTreeMap<Offset, RecordNumber>,
+    /// Seen by a consumer at this offset: must not change either.
+    seen: BTreeMap<Offset, RecordNumber>,
+    /// Deleting below this was asked for, perhaps in vain.
+    start_max: Offset,
+    /// Deleting below this was confirmed.
+    start_min: Offset,
+    high_watermark: Offset,
+    /// The topic was deleted, or its deletion was asked for.
+    deleted: bool,
+    /// A device that damages what it holds was part of the history: an error in place of a record is right.
+    damaged: bool,
+}
+
+#[derive(Default, Debug)]
+pub struct Oracle {
+    last_number: RecordNumber,
+    sent: BTreeMap<RecordNumber, Sent>,
+    logs: BTreeMap<LogId, LogTruth>,
+    pub acked_records: u64,
+    pub seen_records: u64,
+}
+
+/// The value of a record: its number, then bytes that follow from it.
+pub fn value(number: RecordNumber) -> Vec<u8> {
+    let mut random = Random::new(number.wrapping_mul(0x2545_F491_4F6C_DD1D));
+    let len = match random.below(50) {
+        0 => 3000 + random.below(30_000) as usize,
+        1..=10 => 200 + random.below(2000) as usize,
+        _ => random.below(100) as usize,
+    };
+    let mut value = number.to_be_bytes().to_vec();
+    while value.len() < 8 + len {
+        value.extend_from_slice(&random.next_u64().to_be_bytes());
+    }
+    value.truncate(8 + len);
+    value
+}
+
+/// The number of a record, if its value is whole.
+fn number_of(bytes: &[u8]) -> Option<RecordNumber> {
+    let number = u64::from_be_bytes(bytes.get(..8)?.try_into().ok()?);
+    (value(number) == bytes).then_some(number)
+}
+
+impl Oracle {
+    pub fn new_record(&mut self, producer: usize, log: LogId, idempotent: bool) -> RecordNumber {
+        self.last_number += 1;
+        self.sent.insert(self.last_number, Sent { producer, log, idempotent });
+        self.last_number
+    }
+
+    /// Produce answered without an error.
+    pub fn acked(&mut self, log: LogId, base_offset: Offset, numbers: &[RecordNumber]) {
+        let truth = self.logs.entry(log).or_default();
+        for (offset, &number) in (base_offset..).zip(numbers) {
+            let before = truth.acked.insert(offset, number);
+            assert!(
+                before.is_none_or(|before| before == number),
+                "{log}: offset {offset} was acknowledged for record {before:?} and for record {number}"
+            );
+            let seen = truth.seen.get(&offset);
+            assert!(seen.is_none_or(|seen| *seen == number), "{log}: a consumer saw {seen:?} at {offset}, acknowledged for {number}");
+            self.acked_records += 1;
+        }
+    }
+
+    /// A consumer, or the final reading, found this value here.
+    pub fn saw(&mut self, log: LogId, offset: Offset, bytes: &[u8]) {
+        let number = number_of(bytes);
+        let Some(number) = number else { panic!("{log}: the record at {offset} is not what anyone sent ({} bytes)", bytes.len()) };
+        let sent = self.sent.get(&number).unwrap_or_else(|| panic!("{log}: record {number} was never sent"));
+        assert_eq!(sent.log, log, "record {number} was sent to another partition");
+        let truth = self.logs.entry(log).or_default();
+        if let Some(acked) = truth.acked.get(&offset) {
+            assert_eq!(*acked, number, "{log}: offset {offset} was acknowledged for another record");
+        }
+        let before = truth.seen.insert(offset, number);
+        assert!(before.is_none_or(|before| before == number), "{log}: offset {offset} held {before:?}, now {number}");
+        self.seen_records += 1;
+    }
+
+    /// The high watermark that a response named.
+    pub fn high_watermark(&mut self, log: LogId, high_watermark: Offset) {
+        let truth = self.logs.entry(log).or_default();
+        truth.high_watermark = truth.high_watermark.max(high_watermark);
+    }
+
+    pub fn deleting_records(&mut self, log: LogId, before: Offset) {
+        let truth = self.logs.entry(log).or_default();
+        truth.start_max = truth.start_max.max(before);
+    }
+
+    pub fn deleted_records(&mut self, log: LogId, low_watermark: Offset) {
+        let truth = self.logs.entry(log).or_default();
+        truth.start_min = truth.start_min.max(low_watermark);
+    }
+
+    pub fn deleting_topic(&mut self, log: LogId) {
+        self.logs.entry(log).or_default().deleted = true;
+    }
+
+    pub fn damaged(&mut self) {
+        for truth in self.logs.values_mut() {
+            truth.damaged = true;
+        }
+    }
+
+    pub fn is_damaged(&self, log: LogId) -> bool {
+        self.logs.get(&log).is_some_and(|truth| truth.damaged)
+    }
+
+    /// Logs whose content is still promised.
+    pub fn promised_logs(&self) -> Vec<LogId> {
+        self.logs.iter().filter(|(_, truth)| !truth.deleted).map(|(log, _)| *log).collect()
+    }
+
+    /// Everything of `log` was just read, from `start` to `end`, into `found`: is it all that was promised?
+    pub fn check_whole(&self, log: LogId, start: Offset, end: Offset, found: &BTreeMap<Offset, Vec<u8>>) {
+        let empty = LogTruth::default();
+        let truth = self.logs.get(&log).unwrap_or(&empty);
+        if truth.deleted {
+            return;
+        }
+        assert!(start <= truth.start_max, "{log}: starts at {start}, nothing beyond {} was to go", truth.start_max);
+        assert!(start >= truth.start_min, "{log}: starts at {start}, deleting up to {} was confirmed", truth.start_min);
+        if !truth.damaged {
+            assert!(end >= truth.high_watermark, "{log}: ends at {end}, the high watermark was {}", truth.high_watermark);
+            for offset in start..end {
+                assert!(found.contains_key(&offset), "{log}: no record at {offset} of {start}..{end}");
+            }
+            for (offset, number) in truth.acked.range(start..) {
+                assert!(found.contains_key(offset), "{log}: acknowledged record {number} at {offset} is lost (end {end})");
+            }
+        }
+        let mut last_of_producer: BTreeMap<usize, RecordNumber> = BTreeMap::new();
+        let mut counts: BTreeMap<RecordNumber, Offset> = BTreeMap::new();
+        for (offset, bytes) in found {
+            let number = number_of(bytes).unwrap_or_else(|| panic!("{log}: the record at {offset} is not what anyone sent"));
+            let sent = self.sent[&number];
+            if !sent.idempotent {
+                continue;
+            }
+            if let Some(earlier) = counts.insert(number, *offset) {
+                panic!("{log}: record {number} is stored twice, at {earlier} and {offset}");
+            }
+            let last = last_of_producer.insert(sent.producer, number);
+            assert!(last.is_none_or(|last| last < number), "{log}: record {number} at {offset} comes after {last:?}");
+        }
+    }
+}

@@ -1,0 +1,471 @@
+//! Virtual time, the network, and the performing of effects: one thread, one seed, one history.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+
+use crate::config::BrokerConfig;
+use crate::shard::effect::{Compute, DiskError, DiskOp, Effect, Event};
+use crate::shard::message::Message;
+use crate::shard::{Shard, ShardConfig};
+use crate::types::{ConnId, Now, OpId, Random, ShardId};
+
+use super::disk::SimDisk;
+
+/// What the network and the disk may do in this history.
+#[derive(Clone, Copy, Debug)]
+pub struct Faults {
+    /// The longest a disk operation takes.
+    pub disk_us_max: u64,
+    /// The longest a message between shards or to a client takes.
+    pub net_us_max: u64,
+    /// One in so many disk operations fails; 0 for none.
+    pub io_error_one_in: u64,
+}
+
+impl Faults {
+    pub const NONE: Faults = Faults { disk_us_max: 200, net_us_max: 100, io_error_one_in: 0 };
+}
+
+/// What reaches a client.
+#[derive(Debug)]
+pub enum FromBroker {
+    Connected(ConnId),
+    Refused,
+    /// One response, without its length prefix.
+    Response(ConnId, Bytes),
+    Closed(ConnId),
+    /// A time that the client asked for.
+    Tick(u64),
+}
+
+/// What a client does.
+#[derive(Debug)]
+pub enum Action {
+    Connect,
+    /// One request, without its length prefix.
+    Send(ConnId, BytesMut),
+    Close(ConnId),
+    TickIn(u64, u64),
+}
+
+enum Item {
+    Event(ShardId, Event),
+    Disk(ShardId, OpId),
+    Compute(ShardId, OpId, Compute),
+    Client(usize, FromBroker),
+    Connect(usize),
+    Round(ShardId),
+}
+
+struct Conn {
+    shard: ShardId,
+    client: usize,
+    /// Nothing overtakes on a connection.
+    to_broker_us: u64,
+    to_client_us: u64,
+    is_muted: bool,
+    held: VecDeque<BytesMut>,
+}
+
+pub struct World {
+    pub random: Random,
+    pub now_us: u64,
+    pub faults: Faults,
+    pub disk: SimDisk,
+    pub counters: BTreeMap<&'static str, u64>,
+    /// What happened, line by line, when somebody wants to read it.
+    pub trace: Option<Vec<String>>,
+    config: Arc<BrokerConfig>,
+    wall_start_ms: i64,
+    shards: Vec<Shard>,
+    ready: Vec<bool>,
+    stopped: Vec<bool>,
+    fatal: Option<String>,
+    queue: BTreeMap<(u64, u64), Item>,
+    sequence: u64,
+    in_flight: BTreeMap<(ShardId, OpId), DiskOp>,
+    conns: BTreeMap<ConnId, Conn>,
+    last_conn: u64,
+    mesh_us: BTreeMap<(ShardId, ShardId), u64>,
+    effects_performed: u64,
+    cut_at_effect: Option<u64>,
+    pub was_cut: bool,
+}
+
+impl World {
+    pub fn new(seed: u64, config: BrokerConfig, disk_bytes: u64) -> World {
+        let mut random = Random::new(seed);
+        World {
+            wall_start_ms: 1_700_000_000_000 + random.below(1_000_000) as i64,
+            random,
+            now_us: 1_000_000,
+            faults: Faults::NONE,
+            disk: SimDisk::new(disk_bytes),
+            counters: BTreeMap::new(),
+            trace: None,
+            config: Arc::new(config),
+            shards: Vec::new(),
+            ready: Vec::new(),
+            stopped: Vec::new(),
+            fatal: None,
+            queue: BTreeMap::new(),
+            sequence: 0,
+            in_flight: BTreeMap::new(),
+            conns: BTreeMap::new(),
+            last_conn: 0,
+            mesh_us: BTreeMap::new(),
+            effects_performed: 0,
+            cut_at_effect: None,
+            was_cut: false,
+        }
+    }
+
+    pub fn count(&mut self, what: &'static str) {
+        *self.counters.entry(what).or_default() += 1;
+    }
+
+    pub fn now(&self) -> Now {
+        Now { mono_us: self.now_us, wall_ms: self.wall_start_ms + (self.now_us / 1000) as i64 }
+    }
+
+    pub fn is_ready(&self) -> bool {
+        !self.ready.is_empty() && self.ready.iter().all(|&ready| ready)
+    }
+
+    pub fn is_running(&self) -> bool {
+        !self.shards.is_empty()
+    }
+
+    pub fn fatal(&self) -> Option<&str> {
+        self.fatal.as_deref()
+    }
+
+    /// Starts the broker on what the disk holds.
+    pub fn start(&mut self, shards: u16) {
+        assert!(self.shards.is_empty(), "it runs already");
+        self.was_cut = false;
+        self.cut_at_effect = None;
+        self.ready = vec![false; shards.into()];
+        self.stopped = vec![false; shards.into()];
+        self.fatal = None;
+        for id in (0..shards).map(ShardId) {
+            let seed = self.random.next_u64();
+            self.shards.push(Shard::new(ShardConfig {
+                id,
+                shards,
+                seed,
+                broker: self.config.clone(),
+                advertised: ("sim".into(), 9092),
+                data_dir: "sim".into(),
+                only_seal: false,
+            }));
+        }
+        let now = self.now();
+        for shard in 0..shards {
+            let mut out = Vec::new();
+            self.shards[usize::from(shard)].start(now, &mut out);
+            self.perform(ShardId(shard), out);
+            self.schedule_round(ShardId(shard));
+        }
+    }
+
+    /// The power will go when so many more effects are performed.
+    pub fn cut_after(&mut self, effects: u64) {
+        self.cut_at_effect = Some(self.effects_performed + effects);
+    }
+
+    pub fn stop_cleanly(&mut self) {
+        for shard in 0..self.shards.len() {
+            self.schedule(0, Item::Event(ShardId(shard as u16), Event::Stop));
+        }
+    }
+
+    pub fn is_stopped(&self) -> bool {
+        self.stopped.iter().all(|&stopped| stopped)
+    }
+
+    /// The process is gone after a clean stop.
+    pub fn end(&mut self) {
+        assert!(self.in_flight.is_empty(), "stopped with operations in flight: {:?}", self.in_flight);
+        self.end_process();
+    }
+
+    /// The power goes now.
+    pub fn cut(&mut self) {
+        self.count("power cut");
+        let in_flight: Vec<DiskOp> = std::mem::take(&mut self.in_flight).into_values().collect();
+        if !in_flight.is_empty() {
+            self.count("power cut with operations in flight");
+        }
+        let report = self.disk.cut(&in_flight, &mut self.random);
+        self.note(|| format!("power cut: {report:?}"));
+        if report.sectors_lost > 0 {
+            self.count("unflushed sectors lost");
+        }
+        if report.sectors_kept > 0 && report.sectors_lost > 0 {
+            self.count("write torn or reordered");
+        }
+        if report.names_lost > 0 {
+            self.count("unsynced names lost");
+        }
+        self.end_process();
+    }
+
+    /// The process is killed; the machine and its page cache live on.
+    pub fn kill(&mut self) {
+        self.count("kill");
+        for op in std::mem::take(&mut self.in_flight).into_values() {
+            // What was handed to the kernel completes.
+            let _ = self.disk.perform(&op);
+        }
+        self.end_process();
+    }
+
+    fn end_process(&mut self) {
+        self.shards.clear();
+        self.ready.clear();
+        self.stopped.clear();
+        self.in_flight.clear();
+        self.cut_at_effect = None;
+        self.mesh_us.clear();
+        self.queue.retain(|_, item| matches!(item, Item::Client(..) | Item::Connect(_)));
+        for (conn, state) in std::mem::take(&mut self.conns) {
+            self.schedule(0, Item::Client(state.client, FromBroker::Closed(conn)));
+        }
+    }
+
+    /// Does the next thing. What a client must look at is returned; false when nothing is left to do.
+    pub fn step(&mut self, to_client: &mut Vec<(usize, FromBroker)>) -> bool {
+        let Some(((at_us, _), item)) = self.queue.pop_first() else { return false };
+        self.now_us = self.now_us.max(at_us);
+        match item {
+            Item::Client(client, what) => to_client.push((client, what)),
+            Item::Connect(client) => self.connect(client, to_client),
+            Item::Event(shard, event) => self.round(shard, Some(event)),
+            Item::Round(shard) => self.round(shard, None),
+            Item::Disk(shard, op) => {
+                let what = self.in_flight.remove(&(shard, op)).expect("an operation completes once");
+                let result = self.perform_disk(&what);
+                self.round(shard, Some(Event::Disk { op, result }));
+            }
+            Item::Compute(shard, op, Compute::Run(job)) => {
+                let result = (job.0)();
+                self.round(shard, Some(Event::Computed { op, result }));
+            }
+        }
+        true
+    }
+
+    fn perform_disk(&mut self, what: &DiskOp) -> Result<crate::shard::effect::DiskReply, DiskError> {
+        if self.faults.io_error_one_in > 0 && self.random.below(self.faults.io_error_one_in) == 0 {
+            self.count("input/output error");
+            return Err(DiskError::Io { message: "injected input/output error".into() });
+        }
+        let result = self.disk.perform(what);
+        if let Err(DiskError::Full { .. }) = &result {
+            self.count("disk full");
+        }
+        result
+    }
+
+    fn connect(&mut self, client: usize, to_client: &mut Vec<(usize, FromBroker)>) {
+        if !self.is_ready() {
+            to_client.push((client, FromBroker::Refused));
+            return;
+        }
+        self.last_conn += 1;
+        let conn = ConnId(self.last_conn);
+        let shard = ShardId(self.random.below(self.shards.len() as u64) as u16);
+        let state = Conn {
+            shard,
+            client,
+            to_broker_us: 0,
+            to_client_us: 0,
+            is_muted: false,
+            held: VecDeque::new(),
+        };
+        self.conns.insert(conn, state);
+        let peer = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
+        self.round(shard, Some(Event::Connected { conn, peer }));
+        to_client.push((client, FromBroker::Connected(conn)));
+    }
+
+    pub fn act(&mut self, client: usize, action: Action) {
+        match action {
+            Action::Connect => {
+                let delay = 1 + self.random.below(1000);
+                self.schedule(delay, Item::Connect(client));
+            }
+            Action::TickIn(delay_us, token) => self.schedule(delay_us, Item::Client(client, FromBroker::Tick(token))),
+            Action::Send(conn, frame) => {
+                let delay = self.random.below(self.faults.net_us_max + 1);
+                let now_us = self.now_us;
+                let Some(state) = self.conns.get_mut(&conn) else { return };
+                if state.is_muted {
+                    state.held.push_back(frame);
+                    return;
+                }
+                state.to_broker_us = state.to_broker_us.max(now_us + delay);
+                let (at_us, shard) = (state.to_broker_us, state.shard);
+                self.schedule(at_us - now_us, Item::Event(shard, Event::Request { conn, frame }));
+            }
+            Action::Close(conn) => {
+                if let Some(state) = self.conns.remove(&conn) {
+                    let delay = self.random.below(self.faults.net_us_max + 1);
+                    let at_us = state.to_broker_us.max(self.now_us + delay);
+                    self.schedule(at_us - self.now_us, Item::Event(state.shard, Event::Closed { conn }));
+                }
+            }
+        }
+    }
+
+    /// One round of a shard: this event, perhaps more that are about to arrive, then everything it wants done.
+    fn round(&mut self, shard: ShardId, event: Option<Event>) {
+        let index = usize::from(shard.0);
+        if index >= self.shards.len() {
+            return;
+        }
+        let mut out = Vec::new();
+        let now = self.now();
+        if let Some(event) = event {
+            self.handle(shard, now, event, &mut out);
+        }
+        // A busy shard finds several events waiting.
+        while self.random.below(3) == 0 {
+            let Some(entry) = self.queue.first_entry() else { break };
+            let soon = entry.key().0 <= self.now_us + 50;
+            if !soon || !matches!(entry.get(), Item::Event(to, _) if *to == shard) {
+                break;
+            }
+            let ((at_us, _), Item::Event(_, event)) = entry.remove_entry() else { unreachable!("just seen") };
+            self.now_us = self.now_us.max(at_us);
+            let now = self.now();
+            self.handle(shard, now, event, &mut out);
+        }
+        let now = self.now();
+        self.shards[index].end_round(now, &mut out);
+        self.perform(shard, out);
+        self.schedule_round(shard);
+    }
+
+    fn handle(&mut self, shard: ShardId, now: Now, event: Event, out: &mut Vec<Effect>) {
+        // What a closed connection sent before is not delivered any more.
+        if let Event::Request { conn, .. } = &event
+            && !self.conns.contains_key(conn)
+        {
+            return;
+        }
+        self.note(|| format!("{:>12} shard {} <- {}", now.mono_us, shard.0, brief(&event)));
+        self.shards[usize::from(shard.0)].handle(now, event, out);
+    }
+
+    fn schedule_round(&mut self, shard: ShardId) {
+        let Some(shard_state) = self.shards.get(usize::from(shard.0)) else { return };
+        if let Some(at_us) = shard_state.deadline() {
+            let delay = at_us.saturating_sub(self.now_us).max(1);
+            self.schedule(delay, Item::Round(shard));
+        }
+    }
+
+    fn schedule(&mut self, delay_us: u64, item: Item) {
+        self.sequence += 1;
+        self.queue.insert((self.now_us + delay_us, self.sequence), item);
+    }
+
+    fn perform(&mut self, shard: ShardId, effects: Vec<Effect>) {
+        for effect in effects {
+            if self.was_cut {
+                return;
+            }
+            self.effects_performed += 1;
+            if self.cut_at_effect == Some(self.effects_performed) {
+                self.was_cut = true;
+                self.cut();
+                return;
+            }
+            self.note(|| format!("{:>12} shard {} -> {}", self.now_us, shard.0, brief(&effect)));
+            self.perform_one(shard, effect);
+        }
+    }
+
+    fn perform_one(&mut self, shard: ShardId, effect: Effect) {
+        match effect {
+            Effect::Reply { conn, slices } => {
+                let delay = self.random.below(self.faults.net_us_max + 1);
+                let now_us = self.now_us;
+                let Some(state) = self.conns.get_mut(&conn) else { return };
+                if slices.is_empty() {
+                    return;
+                }
+                let bytes = slices.concat();
+                assert_eq!(bytes[..4], ((bytes.len() - 4) as u32).to_be_bytes(), "the frame's length is right");
+                state.to_client_us = state.to_client_us.max(now_us + delay);
+                let (at_us, client) = (state.to_client_us, state.client);
+                let response = Bytes::from(bytes).slice(4..);
+                self.schedule(at_us - now_us, Item::Client(client, FromBroker::Response(conn, response)));
+            }
+            Effect::Close { conn, why } => {
+                self.note(|| format!("closed: {why}"));
+                if let Some(state) = self.conns.remove(&conn) {
+                    let at_us = state.to_client_us.max(self.now_us);
+                    self.schedule(at_us - self.now_us, Item::Client(state.client, FromBroker::Closed(conn)));
+                    self.schedule(1, Item::Event(shard, Event::Closed { conn }));
+                }
+            }
+            Effect::Mute { conn, muted } => {
+                self.count("connection muted");
+                let Some(state) = self.conns.get_mut(&conn) else { return };
+                state.is_muted = muted;
+                let client = state.client;
+                if !muted {
+                    for frame in std::mem::take(&mut state.held) {
+                        self.act(client, Action::Send(conn, frame));
+                    }
+                }
+            }
+            Effect::ToShard { to, message } => self.send(shard, to, message),
+            Effect::Disk { op, what } => {
+                let delay = 1 + self.random.below(self.faults.disk_us_max);
+                self.in_flight.insert((shard, op), what);
+                self.schedule(delay, Item::Disk(shard, op));
+            }
+            Effect::Compute { op, what } => {
+                let delay = 1 + self.random.below(self.faults.disk_us_max);
+                self.schedule(delay, Item::Compute(shard, op, what));
+            }
+            Effect::Ready => self.ready[usize::from(shard.0)] = true,
+            Effect::Stopped => self.stopped[usize::from(shard.0)] = true,
+            Effect::Fatal { message } => {
+                self.note(|| format!("fatal: {message}"));
+                self.fatal = Some(message);
+            }
+        }
+    }
+
+    fn send(&mut self, from: ShardId, to: ShardId, message: Message) {
+        let delay = self.random.below(self.faults.net_us_max + 1);
+        let last = self.mesh_us.entry((from, to)).or_default();
+        *last = (*last).max(self.now_us + delay);
+        let at_us = *last;
+        self.schedule(at_us - self.now_us, Item::Event(to, Event::FromShard { from, message }));
+    }
+
+    pub fn note(&mut self, line: impl FnOnce() -> String) {
+        if self.trace.is_some() {
+            let line = line();
+            self.trace.as_mut().expect("just seen").push(line);
+        }
+    }
+}
+
+/// One line of a value's debug form, without its bytes.
+fn brief(value: &impl std::fmt::Debug) -> String {
+    let mut text = format!("{value:?}");
+    if let Some((at, _)) = text.char_indices().nth(220) {
+        text.truncate(at);
+        text.push('…');
+    }
+    text
+}

@@ -1,0 +1,72 @@
+//! Plays histories of the simulated broker; see `tools/sim`.
+
+use std::collections::BTreeMap;
+use std::panic::catch_unwind;
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use clap::Parser;
+use tidemill::sim;
+
+/// Plays one history per seed; stops after a few that went wrong.
+#[derive(Parser)]
+struct Args {
+    /// How many seeds to play.
+    #[arg(long, default_value_t = 1000)]
+    seeds: u64,
+    /// The first of them.
+    #[arg(long, default_value_t = 0)]
+    from: u64,
+    /// Print every event and effect.
+    #[arg(long)]
+    trace: bool,
+    /// Threads; histories do not share anything.
+    #[arg(long, default_value_t = 2)]
+    threads: usize,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let started = Instant::now();
+    let next = AtomicU64::new(args.from);
+    let failed = Mutex::new(Vec::new());
+    let counters = Mutex::new(BTreeMap::<&'static str, u64>::new());
+    let acked = AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..args.threads.max(1) {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= args.from + args.seeds || failed.lock().expect("not poisoned").len() >= 5 {
+                        return;
+                    }
+                    match catch_unwind(|| sim::run(seed, args.trace)) {
+                        Ok(report) => {
+                            acked.fetch_add(report.acked_records, Ordering::Relaxed);
+                            report.trace.iter().for_each(|line| println!("{line}"));
+                            let mut counters = counters.lock().expect("not poisoned");
+                            for (what, count) in report.counters {
+                                *counters.entry(what).or_default() += count;
+                            }
+                        }
+                        Err(_) => failed.lock().expect("not poisoned").push(seed),
+                    }
+                }
+            });
+        }
+    });
+    for (what, count) in counters.into_inner().expect("not poisoned") {
+        println!("{count:>12}  {what}");
+    }
+    println!("{:>12}  records acknowledged", acked.into_inner());
+    println!("{} seeds from {} in {:.1} s", args.seeds, args.from, started.elapsed().as_secs_f64());
+    let mut failed = failed.into_inner().expect("not poisoned");
+    failed.sort_unstable();
+    if failed.is_empty() {
+        return ExitCode::SUCCESS;
+    }
+    println!("FAILED: seeds {failed:?}; see one with: tools/sim --seeds 1 --from {} --trace", failed[0]);
+    ExitCode::FAILURE
+}
