@@ -1,15 +1,31 @@
 //! `tidemill serve`: a shard on each core, until a signal ends it.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use crate::config::BrokerConfig;
-use crate::runtime;
+use crate::runtime::{self, Place};
 use crate::shard::ShardConfig;
 
 pub fn run(config: BrokerConfig) -> ExitCode {
-    runtime::run(&config, |place| ShardConfig {
+    let broker = Arc::new(config.clone());
+    runtime::run(&config, |place| shard_config(&broker, place, false))
+}
+
+/// What a shard is told of this process. With `only_seal` it recovers, writes everything to its segments, and stops.
+pub fn shard_config(broker: &Arc<BrokerConfig>, place: Place, only_seal: bool) -> ShardConfig {
+    let advertised = match &broker.advertised_listeners {
+        Some(endpoint) => (endpoint.host.clone(), endpoint.port),
+        // The port may have been the system's choice.
+        None => (broker.listeners.host.clone(), place.address.port()),
+    };
+    ShardConfig {
         id: place.id,
         shards: place.shards,
         seed: place.seed,
-    })
+        advertised,
+        data_dir: broker.data_dir().into(),
+        broker: broker.clone(),
+        only_seal,
+    }
 }

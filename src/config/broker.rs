@@ -48,6 +48,13 @@ impl Deref for BrokerConfig {
     }
 }
 
+/// For tests and the simulator, whose limits are too small to be accepted from a person.
+impl std::ops::DerefMut for BrokerConfig {
+    fn deref_mut(&mut self) -> &mut BrokerSettings {
+        &mut self.settings
+    }
+}
+
 impl Default for BrokerConfig {
     /// Nothing set.
     fn default() -> BrokerConfig {

@@ -11,7 +11,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use super::blocking::{aligned_zeros, check, free_bytes};
+use super::blocking::{aligned_zeros, check, space as room};
 use crate::config::BrokerConfig;
 use crate::shard::effect::BLOCK_BYTES;
 
@@ -93,7 +93,7 @@ pub fn preflight(needs: &Needs) -> Vec<Line> {
         line("locked memory", memlock(limits.0.0, may_lock_all(), needs.shards)),
         line("direct I/O", direct_io(&folder)),
         line("file descriptors", descriptors(limits.1.1)),
-        line("free space", space(&folder, free_bytes(&folder), needs)),
+        line("free space", space(&folder, room(&folder).map(|(free_bytes, _)| free_bytes), needs)),
     ]
 }
 

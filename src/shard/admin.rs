@@ -2,19 +2,23 @@
 
 use bytes::Bytes;
 
-use crate::controller::describe;
+use crate::controller::describe::{self, Asked};
+use crate::controller::describe_configs;
 use crate::error::ErrorCode;
 use crate::types::ProducerId;
 use crate::wire::configs::*;
-use crate::wire::connect::ApiVersionsResponse;
+use crate::controller::start::SUPPORTED_FEATURES;
+use crate::wire::connect::{ApiVersionsResponse, FinalizedFeatureKey, SupportedFeatureKey};
 use crate::wire::metadata::*;
-use crate::wire::topics::*;
 use crate::wire::transactions::{InitProducerIdRequest, InitProducerIdResponse};
 use crate::wire::{ApiKey, WireError};
 
 use super::message::{AdminReply, AdminRequest, Answer, Ask, FlowId};
 use super::requests::{Request, decode};
 use super::{CONTROLLER, Flow, Shard};
+
+/// The only listener there is.
+pub const LISTENER: &str = "PLAINTEXT";
 
 /// A request whose answer the controller gives.
 pub struct Administering {
@@ -39,43 +43,60 @@ pub struct ProducerIds {
 }
 
 impl Shard {
+    /// What this broker works with, and what the cluster has agreed on (KIP-584).
     pub(super) fn describe_features(&self, response: &mut ApiVersionsResponse) {
-        describe::features(&self.image, response);
+        response.supported_features = (SUPPORTED_FEATURES.iter())
+            // A level 0 at the low end came with version 4 (KIP-1022); older clients would not read it.
+            .map(|&(name, min, max)| SupportedFeatureKey {
+                name: name.into(),
+                min_version: min,
+                max_version: max,
+            })
+            .collect();
+        response.finalized_features_epoch = self.image.reached.offset;
+        response.finalized_features = (self.image.features.iter())
+            .map(|(name, &level)| FinalizedFeatureKey {
+                name: name.clone(),
+                max_version_level: level,
+                min_version_level: level,
+            })
+            .collect();
     }
 
     pub(super) fn metadata(&mut self, request: Request, body: MetadataRequest) {
-        // Before version 4 a client could not forbid it.
-        let may_create = body.allow_auto_topic_creation || request.version < 4;
-        let missing: Vec<String> = match (&body.topics, may_create && self.config.broker.auto_create_topics_enable) {
-            (Some(topics), true) => (topics.iter())
-                .filter_map(|topic| topic.name.clone())
-                .filter(|name| !name.is_empty() && self.image.topic(name).is_none())
-                .collect(),
-            _ => Vec::new(),
-        };
-        if missing.is_empty() {
-            return self.respond_metadata(request, &body);
+        let reply = describe::metadata(&self.image, &body, asked(request));
+        if reply.missing.is_empty() {
+            return self.respond(request, &reply.response);
         }
-        self.administer_by(request, Then::Metadata(body), AdminRequest::AutoCreate(missing));
+        self.administer_by(request, Then::Metadata(body), AdminRequest::AutoCreate(reply.missing));
     }
 
-    fn respond_metadata(&mut self, request: Request, body: &MetadataRequest) {
-        let response = describe::metadata(&self.image, body, request.version);
+    /// Topics were made for it, or could not be.
+    fn metadata_again(&mut self, request: Request, body: &MetadataRequest, created: Vec<(String, ErrorCode)>) {
+        let mut response = describe::metadata(&self.image, body, asked(request)).response;
+        for topic in &mut response.topics {
+            let refused = created.iter().find(|(name, _)| topic.name.as_ref() == Some(name)).map(|(_, error)| *error);
+            if let Some(error) = refused.filter(|error| !error.is_none())
+                && topic.error_code == ErrorCode::UnknownTopicOrPartition.code()
+            {
+                topic.error_code = error.code();
+            }
+        }
         self.respond(request, &response);
     }
 
     pub(super) fn describe_cluster(&mut self, request: Request, body: &DescribeClusterRequest) {
-        let response = describe::cluster(&self.image, body);
+        let response = describe::describe_cluster(&self.image, body, asked(request));
         self.respond(request, &response);
     }
 
     pub(super) fn describe_topic_partitions(&mut self, request: Request, body: &DescribeTopicPartitionsRequest) {
-        let response = describe::topic_partitions(&self.image, body);
+        let response = describe::describe_topic_partitions(&self.image, body, asked(request));
         self.respond(request, &response);
     }
 
     pub(super) fn describe_configs(&mut self, request: Request, body: &DescribeConfigsRequest) {
-        let response = describe::configs(&self.image, body);
+        let response = describe_configs(&self.image, body);
         self.respond(request, &response);
     }
 
@@ -106,7 +127,8 @@ impl Shard {
         let Answer::Admin(reply) = answer else { unreachable!("the controller answers as such, not {answer:?}") };
         let request = administering.request;
         match (administering.then, *reply) {
-            (Then::Metadata(body), _) => self.respond_metadata(request, &body),
+            (Then::Metadata(body), AdminReply::AutoCreate(created)) => self.metadata_again(request, &body, created),
+            (Then::Metadata(body), _) => self.metadata_again(request, &body, Vec::new()),
             (Then::ProducerIds, AdminReply::ProducerIds(block)) => self.producer_ids_arrived(block),
             (Then::ProducerIds, _) => self.producer_ids_arrived(Err(ErrorCode::CoordinatorLoadInProgress)),
             (Then::Respond, AdminReply::CreateTopics(response)) => self.respond(request, &response),
@@ -169,4 +191,8 @@ impl Shard {
         };
         self.respond(request, &response);
     }
+}
+
+fn asked(request: Request) -> Asked<'static> {
+    Asked { version: request.version, listener: LISTENER }
 }

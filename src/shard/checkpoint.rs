@@ -293,7 +293,7 @@ impl Shard {
             }
             let mut frames = vec![Frame { log, body: Body::Start { offset: partition.log.start() } }];
             if let Some(latest) = partition.log.epochs().latest() {
-                let (epoch, start_offset) = (latest.epoch, latest.start_offset);
+                let (epoch, start_offset) = (latest.epoch, latest.start);
                 frames.push(Frame { log, body: Body::Epoch { epoch, start_offset } });
             }
             frames.extend(partition.log.carry().into_iter().map(|carried| Frame {

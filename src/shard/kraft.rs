@@ -8,7 +8,8 @@ use bytes::Bytes;
 use crate::controller::files::{self, MetaProperties, QuorumState};
 use crate::controller::image::Endpoint;
 use crate::controller::start::{self, Node};
-use crate::controller::{Controller, Replay, snapshot};
+use crate::controller::snapshot::{SnapshotId, decode_snapshot, format_files};
+use crate::controller::{Controller, Replay};
 use crate::log::side_files::CLEAN_SHUTDOWN;
 use crate::log::{DiskRead, LogConfig, ReadPlan, ReadProgress};
 use crate::record::{Scan, scan::Depth};
@@ -32,7 +33,7 @@ const READ_BYTES: usize = 512 * 1024;
 pub struct Kraft {
     meta: MetaProperties,
     quorum: Option<QuorumState>,
-    snapshots: Vec<String>,
+    snapshots: Vec<SnapshotId>,
     replay: Option<Replay>,
     /// The last process did not stop cleanly.
     is_unclean: bool,
@@ -47,7 +48,7 @@ pub enum KraftOp {
     CleanSynced,
     Quorum,
     Listed,
-    Snapshot,
+    Snapshot(SnapshotId),
     Read(Box<DiskRead>),
     /// The new epoch is on the device.
     Epoch(Box<start::Start>),
@@ -70,8 +71,7 @@ impl Shard {
         let content = match result {
             Ok(DiskReply::Bytes(bytes)) => Some(bytes),
             Ok(DiskReply::Entries(entries)) => {
-                let names = entries.into_iter().map(|entry| entry.name);
-                self.kraft().snapshots = names.filter(|name| snapshot::name_end(name).is_some()).collect();
+                self.kraft().snapshots = entries.iter().filter_map(|entry| SnapshotId::parse(&entry.name)).collect();
                 None
             }
             Ok(_) | Err(DiskError::NotFound { .. }) => None,
@@ -91,7 +91,7 @@ impl Shard {
             KraftOp::CleanSynced => self.advance_journal(),
             KraftOp::Quorum => self.quorum_read(content),
             KraftOp::Listed => self.read_snapshot(),
-            KraftOp::Snapshot => self.snapshot_read(content),
+            KraftOp::Snapshot(id) => self.snapshot_read(content.map(|content| (id, content))),
             KraftOp::Read(read) => {
                 let bytes = content.expect("a read answers with bytes");
                 match self.partition_mut(LogId::METADATA).log.finish_read(&read, bytes) {
@@ -137,16 +137,13 @@ impl Shard {
             directory_id: self.random.uuid(),
         };
         tracing::info!("{}: new data folder, cluster id {}", self.config.data_dir, meta.cluster_id);
-        // meta.properties comes last: only with it the folder counts as formatted.
-        let left = VecDeque::from([
-            DiskOp::SyncDir { path: String::new() },
-            self.write_format(),
-            DiskOp::ReplaceFile {
-                path: files::BOOTSTRAP_CHECKPOINT.into(),
-                content: snapshot::bootstrap_checkpoint(self.now.wall_ms),
-            },
-            DiskOp::ReplaceFile { path: files::META_PROPERTIES.into(), content: meta.encode() },
-        ]);
+        let node = self.node(meta.directory_id);
+        let formatted = match format_files(&meta.cluster_id, &node, self.now.wall_ms) {
+            Ok(formatted) => formatted,
+            Err(error) => return self.fatal(format!("the data folder cannot be formatted: {error}")),
+        };
+        let mut left = VecDeque::from([DiskOp::SyncDir { path: String::new() }, self.write_format()]);
+        left.extend(formatted.into_iter().map(|(path, content)| DiskOp::ReplaceFile { path, content }));
         self.kraft_disk(KraftOp::Formatting { meta, left }, DiskOp::CreateDir { path: METADATA_DIR.into() });
     }
 
@@ -193,18 +190,19 @@ impl Shard {
     fn read_snapshot(&mut self) {
         self.kraft().snapshots.sort_unstable();
         match self.kraft().snapshots.pop() {
-            Some(name) => {
-                self.kraft_disk(KraftOp::Snapshot, DiskOp::ReadFile { path: format!("{METADATA_DIR}/{name}") });
+            Some(id) => {
+                let path = format!("{METADATA_DIR}/{}", id.file_name());
+                self.kraft_disk(KraftOp::Snapshot(id), DiskOp::ReadFile { path });
             }
             None => self.snapshot_read(None),
         }
     }
 
-    fn snapshot_read(&mut self, content: Option<Bytes>) {
+    fn snapshot_read(&mut self, content: Option<(SnapshotId, Bytes)>) {
         let (cluster_id, node_id) = (self.kraft().meta.cluster_id.clone(), self.config.broker.node_id);
         let config = self.config.broker.clone();
         let replay = match content {
-            Some(content) => match snapshot::read(&content, &cluster_id, node_id, config) {
+            Some((id, content)) => match decode_snapshot(id, &content, &cluster_id, node_id, config) {
                 Ok(replay) => replay,
                 // An older snapshot may still do, as long as the log reaches back to it.
                 Err(error) => {
@@ -281,12 +279,12 @@ impl Shard {
         let now_ms = self.now.wall_ms;
         if self.config.only_seal {
             let image = Arc::new(replay.image().clone());
-            self.metadata = Some(Metadata::new(controller, replay, -1, self.config.shards));
+            self.metadata = Some(Metadata::new(controller, replay, -1, self.config.shards, now_ms));
             return self.publish(image);
         }
         match start::start(&replay, quorum.as_ref(), &node, is_unclean, now_ms, super::metadata::BATCH_BYTES_MAX) {
             Ok(start) => {
-                self.metadata = Some(Metadata::new(controller, replay, start.broker_epoch, self.config.shards));
+                self.metadata = Some(Metadata::new(controller, replay, start.broker_epoch, self.config.shards, now_ms));
                 let path = format!("{METADATA_DIR}/{}", files::QUORUM_STATE);
                 let content = start.quorum_state.encode();
                 self.kraft_disk(KraftOp::Epoch(Box::new(start)), DiskOp::ReplaceFile { path, content });
@@ -308,7 +306,7 @@ impl Shard {
             directory_id,
             incarnation: self.random.uuid(),
             rack: self.config.broker.broker_rack.clone(),
-            endpoint: endpoint("PLAINTEXT", &host, port),
+            endpoint: endpoint(super::admin::LISTENER, &host, port),
             controller_endpoint: endpoint("CONTROLLER", &host, port),
         }
     }

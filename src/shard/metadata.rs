@@ -36,6 +36,8 @@ pub struct Metadata {
     has_failed: bool,
     /// Bytes of metadata log since the last snapshot.
     bytes_since_snapshot: u64,
+    /// When the last one was written, or this process began; wall time.
+    snapshot_ms: i64,
     is_snapshotting: bool,
 }
 
@@ -46,7 +48,7 @@ pub enum FileOp {
 }
 
 impl Metadata {
-    pub fn new(controller: Controller, replay: Replay, broker_epoch: i64, shards: u16) -> Metadata {
+    pub fn new(controller: Controller, replay: Replay, broker_epoch: i64, shards: u16, now_ms: i64) -> Metadata {
         Metadata {
             controller,
             replay,
@@ -57,6 +59,7 @@ impl Metadata {
             held: vec![-1; shards.into()],
             has_failed: false,
             bytes_since_snapshot: 0,
+            snapshot_ms: now_ms,
             is_snapshotting: false,
         }
     }
@@ -197,10 +200,11 @@ impl Shard {
         }
     }
 
-    fn snapshot_if_due(&mut self) {
+    pub(super) fn snapshot_if_due(&mut self) {
         let Some(metadata) = &mut self.metadata else { return };
-        let due_bytes = self.config.broker.metadata_log_max_record_bytes_between_snapshots;
-        if metadata.is_snapshotting || metadata.bytes_since_snapshot < due_bytes || metadata.replay.in_transaction() {
+        let age_ms = self.now.wall_ms - metadata.snapshot_ms;
+        let is_due = snapshot::snapshot_due(&self.config.broker, metadata.bytes_since_snapshot, age_ms);
+        if metadata.is_snapshotting || !is_due || metadata.replay.in_transaction() {
             return;
         }
         // Of what is durable, not of what was only appended.
@@ -209,8 +213,12 @@ impl Shard {
         }
         metadata.is_snapshotting = true;
         metadata.bytes_since_snapshot = 0;
-        let snapshot = snapshot::write(&metadata.replay, self.now.wall_ms);
-        let (name, end, content) = (snapshot.name, snapshot.end, snapshot.content);
+        metadata.snapshot_ms = self.now.wall_ms;
+        let (id, content) = match snapshot::encode_snapshot(&metadata.replay, self.now.wall_ms) {
+            Ok(snapshot) => snapshot,
+            Err(error) => return tracing::error!("the metadata cannot be written as a snapshot: {error}"),
+        };
+        let (name, end) = (id.file_name(), id.end_offset);
         let path = format!("{}/{name}", self.partition(LogId::METADATA).log.dir());
         self.disk(Op::Metadata(FileOp::Snapshot { end, name }), DiskOp::ReplaceFile { path, content });
     }

@@ -13,7 +13,7 @@
 //! * Every disk operation has an entry in `ops` until its [`Event::Disk`].
 //! * Shards ask each other and themselves by the same road ([`message`]); each ask is answered exactly once.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::BytesMut;

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use crate::controller::start::stop_records;
 use crate::error::ErrorCode;
+use crate::log::producers::encode_snapshot;
 use crate::log::side_files::{self, PartitionOffset};
 use crate::types::{ConnId, LogId, ShardId};
 
@@ -193,7 +194,7 @@ impl Shard {
         }];
         if log != LogId::METADATA && !partition.log.producers().is_empty() {
             let path = side_files::producer_snapshot_name(partition.log.end());
-            let content = partition.log.producers().encode_snapshot();
+            let content = encode_snapshot(partition.log.producers());
             files.push(DiskOp::ReplaceFile { path: format!("{dir}/{path}"), content });
         }
         files

@@ -658,7 +658,8 @@ impl Administrator {
             self.outstanding = Some(Asked::Create(topic));
             return;
         }
-        let topic = scene.random().below(scene.topics.names.len() as u64) as usize;
+        let count = scene.topics.names.len() as u64;
+        let topic = scene.random().below(count) as usize;
         let id = scene.topics.ids[topic].expect("every topic exists");
         if self.volatile.contains(&topic) && scene.random().below(3) == 0 {
             let request = DeleteTopicsRequest {
@@ -672,7 +673,8 @@ impl Administrator {
             self.outstanding = Some(Asked::Delete(topic));
             return;
         }
-        let partition = scene.random().below(scene.topics.partitions[topic] as u64) as i32;
+        let count = scene.topics.partitions[topic] as u64;
+        let partition = scene.random().below(count) as i32;
         if scene.random().below(2) == 0 {
             let request = ListOffsetsRequest {
                 replica_id: -1,

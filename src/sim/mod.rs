@@ -111,9 +111,8 @@ pub fn run(seed: u64, trace: bool) -> Report {
 /// A broker whose limits are so small that a short history meets them all.
 fn config(random: &mut Random) -> BrokerConfig {
     let mut config = BrokerConfig::default();
-    let settings = config.settings_mut();
-    settings.journal_bytes = [256 * 1024, 512 * 1024, 1024 * 1024][random.below(3) as usize];
-    settings.recovery_point_bytes = [8 * 1024, 64 * 1024, 16 * 1024 * 1024][random.below(3) as usize];
+    config.journal_bytes = [256 * 1024, 512 * 1024, 1024 * 1024][random.below(3) as usize];
+    config.disk_reserve_bytes = 1024 * 1024;
     config.topic.segment_bytes = [4_000, 20_000, 200_000][random.below(3) as usize];
     config.topic.index_interval_bytes = 512;
     config.topic.max_message_bytes = 60_000;

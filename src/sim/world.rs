@@ -385,7 +385,8 @@ impl World {
                 self.cut();
                 return;
             }
-            self.note(|| format!("{:>12} shard {} -> {}", self.now_us, shard.0, brief(&effect)));
+            let now_us = self.now_us;
+            self.note(|| format!("{now_us:>12} shard {} -> {}", shard.0, brief(&effect)));
             self.perform_one(shard, effect);
         }
     }
