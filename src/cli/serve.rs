@@ -9,11 +9,11 @@ use crate::shard::ShardConfig;
 
 pub fn run(config: BrokerConfig) -> ExitCode {
     let broker = Arc::new(config.clone());
-    runtime::run(&config, |place| shard_config(&broker, place, false))
+    runtime::run(&config, |place| shard_config(&broker, place))
 }
 
-/// What a shard is told of this process. With `only_seal` it recovers, writes everything to its segments, and stops.
-pub fn shard_config(broker: &Arc<BrokerConfig>, place: Place, only_seal: bool) -> ShardConfig {
+/// What a shard is told of this process.
+pub fn shard_config(broker: &Arc<BrokerConfig>, place: Place) -> ShardConfig {
     let advertised = match &broker.advertised_listeners {
         Some(endpoint) => (endpoint.host.clone(), endpoint.port),
         // The port may have been the system's choice.
@@ -26,6 +26,6 @@ pub fn shard_config(broker: &Arc<BrokerConfig>, place: Place, only_seal: bool) -
         advertised,
         data_dir: broker.data_dir().into(),
         broker: broker.clone(),
-        only_seal,
+        only_seal: place.only_seal,
     }
 }

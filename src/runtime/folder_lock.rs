@@ -1,4 +1,4 @@
-//! One process per data folder, and only of a kind that understands it.
+//! One process per data folder.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -12,17 +12,13 @@ use crate::shard::effect::BLOCK_BYTES;
 /// believe that every device can be polled.
 pub(super) const LOCK_FILE: &str = ".lock";
 
-/// Rises when an older Tidemill could misread the folder; the files' own formats have versions of their own.
-const FORMAT_FILE: &str = "tidemill.format";
-const FORMAT: u32 = 1;
-
 /// Held as long as the process may touch the folder. The kernel releases it with the process, however that ends.
 #[derive(Debug)]
 pub(super) struct FolderLock {
     _file: File,
 }
 
-/// Creates the folder when it is missing, takes it for this process, and checks that we know its format.
+/// Creates the folder when it is missing and takes it for this process.
 pub(super) fn take(folder: &Path) -> Result<FolderLock, String> {
     let shown = folder.display();
     fs::create_dir_all(folder).map_err(|error| {
@@ -55,35 +51,7 @@ pub(super) fn take(folder: &Path) -> Result<FolderLock, String> {
         .and_then(|_| file.write_all(&block))
         .and_then(|()| file.sync_all());
     written.map_err(|error| format!("cannot write {shown}/{LOCK_FILE}: {error}"))?;
-    check_format(folder)?;
     Ok(FolderLock { _file: file })
-}
-
-fn check_format(folder: &Path) -> Result<(), String> {
-    let path = folder.join(FORMAT_FILE);
-    let shown = path.display();
-    let text = match fs::read_to_string(&path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let created = fs::write(&path, format!("{FORMAT}\n")).and_then(|()| File::open(&path)?.sync_all());
-            let created = created.and_then(|()| File::open(folder)?.sync_all());
-            return created.map_err(|error| format!("cannot create {shown}: {error}"));
-        }
-        other => other.map_err(|error| format!("cannot read {shown}: {error}"))?,
-    };
-    match text.trim().parse::<u32>() {
-        // A crash while the file was made may have left it empty; nothing else was in the folder then.
-        Err(_) if text.is_empty() => {
-            fs::write(&path, format!("{FORMAT}\n")).map_err(|error| format!("cannot write {shown}: {error}"))
-        }
-        Err(_) => Err(format!(
-            "{shown} does not hold a number; this is not a data folder of Tidemill, choose another with --data-dir"
-        )),
-        Ok(found) if found > FORMAT => Err(format!(
-            "{} was written by a newer Tidemill (format {found}, this one knows {FORMAT}); start that version, or choose another folder with --data-dir",
-            folder.display()
-        )),
-        Ok(_) => Ok(()),
-    }
 }
 
 #[allow(unsafe_code)]
@@ -108,15 +76,5 @@ mod tests {
         assert!(refused.contains("--data-dir"), "{refused}");
         drop(held);
         take(folder.path()).unwrap();
-    }
-
-    #[test]
-    fn a_newer_format_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        drop(take(folder.path()).unwrap());
-        fs::write(folder.path().join(FORMAT_FILE), "2\n").unwrap();
-        assert!(take(folder.path()).unwrap_err().contains("newer Tidemill (format 2"));
-        fs::write(folder.path().join(FORMAT_FILE), "what\n").unwrap();
-        assert!(take(folder.path()).unwrap_err().contains("not a data folder"));
     }
 }

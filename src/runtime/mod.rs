@@ -12,6 +12,7 @@
 //! | `accept`, `guests`, `signals`, `folder_lock`, `preflight`, `clock` | the process: listener, stop, data folder, host, time |
 
 use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
@@ -20,7 +21,8 @@ use std::time::{Duration, Instant};
 use glommio::{LocalExecutorBuilder, Placement, PoolPlacement};
 
 use crate::config::{BrokerConfig, Cores};
-use crate::shard::ShardConfig;
+use crate::log::side_files::CLEAN_SHUTDOWN;
+use crate::shard::{ShardConfig, format, ring_path};
 use crate::types::ShardId;
 
 mod accept;
@@ -79,6 +81,8 @@ pub struct Place {
     pub address: SocketAddr,
     /// For this shard's random numbers.
     pub seed: u64,
+    /// Recover, write everything to its segments, and stop.
+    pub only_seal: bool,
 }
 
 /// A broker that runs.
@@ -195,8 +199,59 @@ pub fn cores(wanted: &Cores) -> Result<Vec<usize>, String> {
 }
 
 /// Starts the shards. `shard_config` is called once for each, on this thread.
+///
+/// Journals that another number of shards has written are replayed, written out and retired first.
 pub fn start(config: &BrokerConfig, shard_config: impl Fn(Place) -> ShardConfig) -> Result<Broker, String> {
     let cores = cores(&config.cores)?;
+    let folder = Path::new(config.data_dir());
+    if let Some(shards) = folder_shards(folder)?
+        && usize::from(shards) != cores.len()
+    {
+        tracing::info!("the journals of {shards} shards are retired, there are {} now", cores.len());
+        seal(config, &shard_config)?;
+        retire(folder, shards).map_err(|error| format!("cannot retire the journals of {shards} shards: {error}"))?;
+    }
+    start_on(config, cores, false, shard_config)
+}
+
+/// Recovers a folder that nobody serves, with the shards that wrote it, and writes every record to its segment.
+pub fn seal(config: &BrokerConfig, shard_config: &impl Fn(Place) -> ShardConfig) -> Result<(), String> {
+    let folder = Path::new(config.data_dir());
+    let shards = folder_shards(folder)?.ok_or_else(|| format!("{} is not a data folder of Tidemill", folder.display()))?;
+    let cores = cores(&config.cores)?;
+    let places = (0..usize::from(shards)).map(|shard| cores[shard % cores.len()]).collect();
+    let mut broker = start_on(config, places, true, shard_config)?;
+    broker.wait_stopped()?;
+    match folder.join(CLEAN_SHUTDOWN).exists() {
+        true => Ok(()),
+        false => Err(format!("{}: not everything could be written out, see the lines above", folder.display())),
+    }
+}
+
+/// How many shards wrote the folder's journals; `None` for a folder that is not there or not formatted yet.
+fn folder_shards(folder: &Path) -> Result<Option<u16>, String> {
+    match std::fs::read(folder.join(format::FILE)) {
+        Ok(content) => format::decode(&content).map(Some),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(format!("cannot read {}: {error}", folder.join(format::FILE).display())),
+    }
+}
+
+/// The journals are empty after a clean stop: the next start makes new ones, for as many shards as it has.
+fn retire(folder: &Path, shards: u16) -> std::io::Result<()> {
+    std::fs::remove_file(folder.join(format::FILE))?;
+    for shard in (0..shards).map(ShardId) {
+        std::fs::remove_file(folder.join(ring_path(shard)))?;
+    }
+    std::fs::File::open(folder)?.sync_all()
+}
+
+fn start_on(
+    config: &BrokerConfig,
+    cores: Vec<usize>,
+    only_seal: bool,
+    shard_config: impl Fn(Place) -> ShardConfig,
+) -> Result<Broker, String> {
     let shards = u16::try_from(cores.len()).map_err(|_| "too many cores".to_string())?;
     for line in preflight(&Needs::of(config, shards)) {
         match line.verdict {
@@ -231,6 +286,7 @@ pub fn start(config: &BrokerConfig, shard_config: impl Fn(Place) -> ShardConfig)
                 shards,
                 address,
                 seed: seed(),
+                only_seal,
             }),
             clock,
             limits: Limits {

@@ -202,6 +202,7 @@ impl Shard {
             tracing::info!("shard {}: {report}", self.config.id.0);
         }
         self.journal = journal;
+        self.has_journal = true;
         self.boot().is_journal_read = true;
         self.begin_commit();
         if self.config.id == CONTROLLER {

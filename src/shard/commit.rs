@@ -123,7 +123,7 @@ impl Shard {
     }
 
     pub(super) fn begin_commit(&mut self) {
-        if self.commit.failed.is_some() {
+        if self.commit.failed.is_some() || !self.has_journal {
             return;
         }
         if let Some(write) = self.journal.begin_superblock() {

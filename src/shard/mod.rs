@@ -49,6 +49,7 @@ mod sessions;
 mod stop;
 mod upkeep;
 
+pub use boot::ring_path;
 use connection::Connection;
 use disk::Op;
 use effect::{Effect, Event};
@@ -129,6 +130,8 @@ pub struct Shard {
     arena: BytesMut,
 
     journal: Journal,
+    /// The journal is the one that recovery handed over.
+    has_journal: bool,
     commit: commit::Committing,
     checkpoint: checkpoint::Checkpointing,
     space: disk::Space,
@@ -174,6 +177,7 @@ impl Shard {
             interest: Map::default(),
             arena: BytesMut::new(),
             journal,
+            has_journal: false,
             commit,
             checkpoint: checkpoint::Checkpointing::default(),
             space: disk::Space::default(),

@@ -288,7 +288,7 @@ impl Shard {
 
     /// Writes the recovery point that waits, if it may be written now.
     pub(super) fn write_recovery_point(&mut self, log: LogId) {
-        let unflushed = self.journal.unflushed_bytes() > 0;
+        let unflushed = self.journal.usage().unflushed_bytes > 0;
         let Some(partition) = self.partitions.get_mut(&log) else { return };
         let Some(saving) = &mut partition.saving else { return };
         if saving.is_written || partition.log.durable() < saving.point.needs_durable {
