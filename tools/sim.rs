@@ -61,12 +61,20 @@ fn main() -> ExitCode {
         println!("{count:>12}  {what}");
     }
     println!("{:>12}  records acknowledged", acked.into_inner());
-    println!("{} seeds from {} in {:.1} s", args.seeds, args.from, started.elapsed().as_secs_f64());
+    println!(
+        "{} seeds from {} in {:.1} s",
+        args.seeds,
+        args.from,
+        started.elapsed().as_secs_f64()
+    );
     let mut failed = failed.into_inner().expect("not poisoned");
     failed.sort_unstable();
     if failed.is_empty() {
         return ExitCode::SUCCESS;
     }
-    println!("FAILED: seeds {failed:?}; see one with: tools/sim --seeds 1 --from {} --trace", failed[0]);
+    println!(
+        "FAILED: seeds {failed:?}; see one with: tools/sim --seeds 1 --from {} --trace",
+        failed[0]
+    );
     ExitCode::FAILURE
 }

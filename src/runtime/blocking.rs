@@ -84,7 +84,10 @@ impl Folder {
             DiskOp::List { path } => self.list(path).map(DiskReply::Entries),
             DiskOp::ReadFile { path } => self.read_file(path).map(DiskReply::Bytes),
             DiskOp::ReplaceFile { path, content } => self.replace_file(path, content).map(done),
-            DiskOp::Space => space(&self.root).map(|(free_bytes, total_bytes)| DiskReply::Space { free_bytes, total_bytes }),
+            DiskOp::Space => space(&self.root).map(|(free_bytes, total_bytes)| DiskReply::Space {
+                free_bytes,
+                total_bytes,
+            }),
             DiskOp::Write { .. }
             | DiskOp::Read { .. }
             | DiskOp::Sync { .. }

@@ -207,7 +207,10 @@ pub fn start(config: &BrokerConfig, shard_config: impl Fn(Place) -> ShardConfig)
     if let Some(shards) = folder_shards(folder)?
         && usize::from(shards) != cores.len()
     {
-        tracing::info!("the journals of {shards} shards are retired, there are {} now", cores.len());
+        tracing::info!(
+            "the journals of {shards} shards are retired, there are {} now",
+            cores.len()
+        );
         seal(config, &shard_config)?;
         retire(folder, shards).map_err(|error| format!("cannot retire the journals of {shards} shards: {error}"))?;
     }
@@ -217,14 +220,20 @@ pub fn start(config: &BrokerConfig, shard_config: impl Fn(Place) -> ShardConfig)
 /// Recovers a folder that nobody serves, with the shards that wrote it, and writes every record to its segment.
 pub fn seal(config: &BrokerConfig, shard_config: &impl Fn(Place) -> ShardConfig) -> Result<(), String> {
     let folder = Path::new(config.data_dir());
-    let shards = folder_shards(folder)?.ok_or_else(|| format!("{} is not a data folder of Tidemill", folder.display()))?;
+    let shards =
+        folder_shards(folder)?.ok_or_else(|| format!("{} is not a data folder of Tidemill", folder.display()))?;
     let cores = cores(&config.cores)?;
-    let places = (0..usize::from(shards)).map(|shard| cores[shard % cores.len()]).collect();
+    let places = (0..usize::from(shards))
+        .map(|shard| cores[shard % cores.len()])
+        .collect();
     let mut broker = start_on(config, places, true, shard_config)?;
     broker.wait_stopped()?;
     match folder.join(CLEAN_SHUTDOWN).exists() {
         true => Ok(()),
-        false => Err(format!("{}: not everything could be written out, see the lines above", folder.display())),
+        false => Err(format!(
+            "{}: not everything could be written out, see the lines above",
+            folder.display()
+        )),
     }
 }
 

@@ -93,7 +93,10 @@ pub fn preflight(needs: &Needs) -> Vec<Line> {
         line("locked memory", memlock(limits.0.0, may_lock_all(), needs.shards)),
         line("direct I/O", direct_io(&folder)),
         line("file descriptors", descriptors(limits.1.1)),
-        line("free space", space(&folder, room(&folder).map(|(free_bytes, _)| free_bytes), needs)),
+        line(
+            "free space",
+            space(&folder, room(&folder).map(|(free_bytes, _)| free_bytes), needs),
+        ),
     ]
 }
 

@@ -4,10 +4,10 @@ use bytes::Bytes;
 
 use crate::controller::describe::{self, Asked};
 use crate::controller::describe_configs;
+use crate::controller::start::SUPPORTED_FEATURES;
 use crate::error::ErrorCode;
 use crate::types::ProducerId;
 use crate::wire::configs::*;
-use crate::controller::start::SUPPORTED_FEATURES;
 use crate::wire::connect::{ApiVersionsResponse, FinalizedFeatureKey, SupportedFeatureKey};
 use crate::wire::metadata::*;
 use crate::wire::transactions::{InitProducerIdRequest, InitProducerIdResponse};
@@ -75,7 +75,10 @@ impl Shard {
     fn metadata_again(&mut self, request: Request, body: &MetadataRequest, created: Vec<(String, ErrorCode)>) {
         let mut response = describe::metadata(&self.image, body, asked(request)).response;
         for topic in &mut response.topics {
-            let refused = created.iter().find(|(name, _)| topic.name.as_ref() == Some(name)).map(|(_, error)| *error);
+            let refused = created
+                .iter()
+                .find(|(name, _)| topic.name.as_ref() == Some(name))
+                .map(|(_, error)| *error);
             if let Some(error) = refused.filter(|error| !error.is_none())
                 && topic.error_code == ErrorCode::UnknownTopicOrPartition.code()
             {
@@ -105,9 +108,7 @@ impl Shard {
         let version = request.version;
         let asked = match request.api {
             ApiKey::CreateTopics => AdminRequest::CreateTopics(decode(body, version)?),
-            ApiKey::DeleteTopics => {
-                AdminRequest::DeleteTopics(decode(body, version)?, version)
-            }
+            ApiKey::DeleteTopics => AdminRequest::DeleteTopics(decode(body, version)?, version),
             ApiKey::CreatePartitions => AdminRequest::CreatePartitions(decode(body, version)?),
             ApiKey::AlterConfigs => AdminRequest::AlterConfigs(decode(body, version)?),
             ApiKey::IncrementalAlterConfigs => AdminRequest::IncrementalAlterConfigs(decode(body, version)?),
@@ -119,12 +120,15 @@ impl Shard {
 
     fn administer_by(&mut self, request: Request, then: Then, asked: AdminRequest) {
         let flow = FlowId(self.new_id());
-        self.flows.insert(flow, Flow::Administering(Administering { request, then }));
+        self.flows
+            .insert(flow, Flow::Administering(Administering { request, then }));
         self.ask(flow, CONTROLLER, Ask::Admin(asked));
     }
 
     pub(super) fn admin_answered(&mut self, administering: Administering, answer: Answer) {
-        let Answer::Admin(reply) = answer else { unreachable!("the controller answers as such, not {answer:?}") };
+        let Answer::Admin(reply) = answer else {
+            unreachable!("the controller answers as such, not {answer:?}")
+        };
         let request = administering.request;
         match (administering.then, *reply) {
             (Then::Metadata(body), AdminReply::AutoCreate(created)) => self.metadata_again(request, &body, created),
@@ -186,13 +190,23 @@ impl Shard {
 
     fn respond_producer_id(&mut self, request: Request, id: Result<ProducerId, ErrorCode>) {
         let response = match id {
-            Ok(producer_id) => InitProducerIdResponse { producer_id, producer_epoch: 0, ..Default::default() },
-            Err(error) => InitProducerIdResponse { error_code: error.code(), ..Default::default() },
+            Ok(producer_id) => InitProducerIdResponse {
+                producer_id,
+                producer_epoch: 0,
+                ..Default::default()
+            },
+            Err(error) => InitProducerIdResponse {
+                error_code: error.code(),
+                ..Default::default()
+            },
         };
         self.respond(request, &response);
     }
 }
 
 fn asked(request: Request) -> Asked<'static> {
-    Asked { version: request.version, listener: LISTENER }
+    Asked {
+        version: request.version,
+        listener: LISTENER,
+    }
 }

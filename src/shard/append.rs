@@ -60,13 +60,27 @@ impl Shard {
     pub(super) fn serve_append(&mut self, asker: Asker, acks: i16, deadline_us: u64, items: Vec<AppendItem>) {
         let append = self.new_id();
         let outcomes = Vec::with_capacity(items.len());
-        self.appending.insert(append, Appending { asker, outcomes, outstanding: items.len() });
+        self.appending.insert(
+            append,
+            Appending {
+                asker,
+                outcomes,
+                outstanding: items.len(),
+            },
+        );
         for item in items {
-            let at = AppendSlot { append, slot: item.slot };
+            let at = AppendSlot {
+                append,
+                slot: item.slot,
+            };
             match self.admit(item.log, acks, &item) {
                 Ok(()) => {
-                    let pending =
-                        Pending { at, deadline_us, zstd_allowed: item.zstd_allowed, state: Checked::Not(item.records) };
+                    let pending = Pending {
+                        at,
+                        deadline_us,
+                        zstd_allowed: item.zstd_allowed,
+                        state: Checked::Not(item.records),
+                    };
                     self.partition_mut(item.log).pending.push_back(pending);
                     if self.partition(item.log).pending.len() == 1 {
                         self.advance_appends(item.log);
@@ -82,7 +96,10 @@ impl Shard {
         let Some(partition) = self.partitions.get(&log) else {
             return Err((ErrorCode::UnknownTopicOrPartition, None));
         };
-        partition.replica.accepts(acks).map_err(|error| (error, partition.offline_reason()))?;
+        partition
+            .replica
+            .accepts(acks)
+            .map_err(|error| (error, partition.offline_reason()))?;
         if let Some(why) = self.produce_refused() {
             return Err((ErrorCode::KafkaStorageError, Some(why)));
         }
@@ -100,7 +117,9 @@ impl Shard {
     /// Appends from the front of a partition's queue until it is empty or must wait.
     pub(super) fn advance_appends(&mut self, log: LogId) {
         while let Some(partition) = self.partitions.get_mut(&log) {
-            let Some(pending) = partition.pending.pop_front() else { return };
+            let Some(pending) = partition.pending.pop_front() else {
+                return;
+            };
             if let Progress::Blocked = self.advance_append(log, pending) {
                 return;
             }
@@ -119,13 +138,16 @@ impl Shard {
                 let partition = self.partition(log);
                 let limits = partition.batch_limits(pending.zstd_allowed);
                 let recompress = partition.recompression();
-                let is_heavy = records.len() > INLINE_CODEC_BYTES_MAX
-                    && (recompress.is_some() || claims_compression(&records));
+                let is_heavy =
+                    records.len() > INLINE_CODEC_BYTES_MAX && (recompress.is_some() || claims_compression(&records));
                 let now_ms = self.now.wall_ms;
                 let job = move || prepare(records, &limits, recompress, now_ms);
                 if is_heavy {
                     let op = self.new_op(Op::Checked(log));
-                    self.emit(Effect::Compute { op, what: Compute::Run(ComputeJob(Box::new(move || Box::new(job())))) });
+                    self.emit(Effect::Compute {
+                        op,
+                        what: Compute::Run(ComputeJob(Box::new(move || Box::new(job())))),
+                    });
                     pending.state = Checked::OnWorker(op);
                     self.partition_mut(log).pending.push_front(pending);
                     return Progress::Blocked;
@@ -153,7 +175,11 @@ impl Shard {
     fn append(&mut self, log: LogId, at: AppendSlot, batch: Batch) {
         let partition = self.partitions.get_mut(&log).expect("the caller found it");
         let epoch = partition.replica.leader_epoch;
-        let log_append_time_ms = if partition.stamps_time() { batch.max_timestamp } else { -1 };
+        let log_append_time_ms = if partition.stamps_time() {
+            batch.max_timestamp
+        } else {
+            -1
+        };
         let log_start = partition.log.start();
         let outcome = |base_offset| AppendOutcome {
             slot: at.slot,
@@ -169,15 +195,27 @@ impl Shard {
                 let durable = partition.config.flush_messages == 1;
                 let next_offset = appended.last_offset + 1;
                 let answer = outcome(appended.base_offset);
-                partition.waiters.push_back(Waiter { at, next_offset, outcome: answer });
+                partition.waiters.push_back(Waiter {
+                    at,
+                    next_offset,
+                    outcome: answer,
+                });
                 self.journal_append(log, appended, durable);
             }
-            Err(AppendError::Duplicate { base_offset, last_offset, .. }) => {
+            Err(AppendError::Duplicate {
+                base_offset,
+                last_offset,
+                ..
+            }) => {
                 let answer = outcome(base_offset);
                 if last_offset < partition.log.durable() {
                     self.append_done(at, answer);
                 } else {
-                    partition.waiters.push_back(Waiter { at, next_offset: last_offset + 1, outcome: answer });
+                    partition.waiters.push_back(Waiter {
+                        at,
+                        next_offset: last_offset + 1,
+                        outcome: answer,
+                    });
                 }
             }
             Err(error) => {
@@ -189,9 +227,13 @@ impl Shard {
 
     /// A worker thread has looked at a batch of this partition.
     pub(super) fn checked(&mut self, op: OpId, log: LogId, result: Result<Batch, RecordError>) {
-        let Some(partition) = self.partitions.get_mut(&log) else { return };
+        let Some(partition) = self.partitions.get_mut(&log) else {
+            return;
+        };
         // Deleted and made again under the same id cannot be, but its queue may have been failed meanwhile.
-        let Some(pending) = partition.pending.front_mut() else { return };
+        let Some(pending) = partition.pending.front_mut() else {
+            return;
+        };
         if !matches!(pending.state, Checked::OnWorker(waiting) if waiting == op) {
             return;
         }
@@ -223,7 +265,9 @@ impl Shard {
 
     /// What waits its turn is refused; what was appended is still answered.
     pub(super) fn fail_pending(&mut self, log: LogId, error: ErrorCode, message: &str) {
-        let Some(partition) = self.partitions.get_mut(&log) else { return };
+        let Some(partition) = self.partitions.get_mut(&log) else {
+            return;
+        };
         let slots: Vec<AppendSlot> = partition.pending.drain(..).map(|pending| pending.at).collect();
         self.blocked.remove(&log);
         for at in slots {
@@ -233,7 +277,9 @@ impl Shard {
 
     /// Nothing of this partition will become durable any more: answer everyone.
     pub(super) fn fail_appends(&mut self, log: LogId, error: ErrorCode, message: &str) {
-        let Some(partition) = self.partitions.get_mut(&log) else { return };
+        let Some(partition) = self.partitions.get_mut(&log) else {
+            return;
+        };
         let slots: Vec<AppendSlot> = (partition.pending.drain(..).map(|p| p.at))
             .chain(partition.waiters.drain(..).map(|w| w.at))
             .collect();
@@ -256,7 +302,10 @@ impl Shard {
                     Some(pending) if pending.deadline_us <= now_us => {
                         let at = partition.pending.pop_front().expect("it is there").at;
                         let message = "There was no room to append before the request's time-out".to_string();
-                        self.append_done(at, AppendOutcome::refused(at.slot, ErrorCode::RequestTimedOut, Some(message)));
+                        self.append_done(
+                            at,
+                            AppendOutcome::refused(at.slot, ErrorCode::RequestTimedOut, Some(message)),
+                        );
                     }
                     _ => break,
                 }
@@ -266,12 +315,20 @@ impl Shard {
     }
 
     fn append_done(&mut self, at: AppendSlot, outcome: AppendOutcome) {
-        let appending = self.appending.get_mut(&at.append).expect("an append is answered once per partition");
+        let appending = self
+            .appending
+            .get_mut(&at.append)
+            .expect("an append is answered once per partition");
         appending.outcomes.push(outcome);
         appending.outstanding -= 1;
         if appending.outstanding == 0 {
             let appending = self.appending.remove(&at.append).expect("it is there");
-            self.answer(appending.asker, Answer::Append { items: appending.outcomes });
+            self.answer(
+                appending.asker,
+                Answer::Append {
+                    items: appending.outcomes,
+                },
+            );
         }
     }
 }

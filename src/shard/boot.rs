@@ -66,7 +66,9 @@ pub enum BootOp {
     Root,
     RingRead,
     /// One of the operations that make the ring file anew; how many follow.
-    RingMade { left: VecDeque<DiskOp> },
+    RingMade {
+        left: VecDeque<DiskOp>,
+    },
     RingSynced,
     Kraft(KraftOp),
     LogListed(LogId),
@@ -117,7 +119,11 @@ impl Shard {
             },
             BootOp::RingRead => match result {
                 Ok(DiskReply::Bytes(bytes)) => {
-                    self.boot().recovery.as_mut().expect("it is being read").read_done(bytes);
+                    self.boot()
+                        .recovery
+                        .as_mut()
+                        .expect("it is being read")
+                        .read_done(bytes);
                     self.advance_journal();
                 }
                 Ok(other) => unreachable!("bytes, not {other:?}"),
@@ -156,11 +162,18 @@ impl Shard {
 
     fn root_listed(&mut self, entries: Vec<Entry>) {
         let ring = self.commit.ring.clone();
-        let found = entries.iter().find(|entry| entry.name == *ring.path).map(|entry| entry.size_bytes);
+        let found = entries
+            .iter()
+            .find(|entry| entry.name == *ring.path)
+            .map(|entry| entry.size_bytes);
         let config = journal::Config::new(self.limits.journal_bytes, self.config.id, self.config.shards);
         let nonce = self.random.next_u64();
         self.boot().root = entries;
-        self.boot().recovery = Some(Recovery::new(journal::Start { config, file_bytes: found, nonce }));
+        self.boot().recovery = Some(Recovery::new(journal::Start {
+            config,
+            file_bytes: found,
+            nonce,
+        }));
         if self.config.id == CONTROLLER {
             self.begin_kraft();
         } else {
@@ -177,14 +190,26 @@ impl Shard {
             match step {
                 Err(error) => return self.fatal(format!("{}: {error}", ring.path)),
                 Ok(JournalStep::Read { position, len }) => {
-                    return self.disk(Op::Boot(BootOp::RingRead), DiskOp::Read { file: ring, position, len });
+                    return self.disk(
+                        Op::Boot(BootOp::RingRead),
+                        DiskOp::Read {
+                            file: ring,
+                            position,
+                            len,
+                        },
+                    );
                 }
                 Ok(JournalStep::Create { len }) => {
                     let left = VecDeque::from([
-                        DiskOp::Fill { file: ring.clone(), len },
+                        DiskOp::Fill {
+                            file: ring.clone(),
+                            len,
+                        },
                         DiskOp::SyncDir { path: String::new() },
                     ]);
-                    let what = DiskOp::RemoveFile { path: ring.path.to_string() };
+                    let what = DiskOp::RemoveFile {
+                        path: ring.path.to_string(),
+                    };
                     return self.disk(Op::Boot(BootOp::RingMade { left }), what);
                 }
                 Ok(JournalStep::Sync) => {
@@ -250,7 +275,9 @@ impl Shard {
 
     fn begin_logs(&mut self) {
         while self.boot().logs.len() < LOGS_AT_ONCE {
-            let Some(next) = self.boot().wanted.pop_front() else { break };
+            let Some(next) = self.boot().wanted.pop_front() else {
+                break;
+            };
             self.begin_log(next);
         }
         let boot = self.boot();
@@ -341,9 +368,15 @@ impl Shard {
     }
 
     fn begin_recovering(&mut self, log: LogId, point: Option<bytes::Bytes>) {
-        let frames = self.boot().frames.get_mut(&log).map(|frames| std::mem::take(&mut frames.replay));
+        let frames = self
+            .boot()
+            .frames
+            .get_mut(&log)
+            .map(|frames| std::mem::take(&mut frames.replay));
         let now = self.now;
-        let Stage::Booting(boot) = &mut self.stage else { unreachable!("the start is not over") };
+        let Stage::Booting(boot) = &mut self.stage else {
+            unreachable!("the start is not over")
+        };
         let log_boot = boot.logs.get_mut(&log).expect("it is being recovered");
         let seed = RecoveringSeed {
             id: log,
@@ -376,17 +409,27 @@ impl Shard {
                 }
                 let mut mending = VecDeque::new();
                 for (file, len) in &recovered.cut {
-                    mending.push_back(DiskOp::Truncate { file: file.clone(), len: *len as Position });
+                    mending.push_back(DiskOp::Truncate {
+                        file: file.clone(),
+                        len: *len as Position,
+                    });
                     mending.push_back(DiskOp::Sync { file: file.clone() });
                 }
-                mending.extend(recovered.remove.iter().map(|path| DiskOp::RemoveFile { path: path.clone() }));
+                mending.extend(
+                    recovered
+                        .remove
+                        .iter()
+                        .map(|path| DiskOp::RemoveFile { path: path.clone() }),
+                );
                 if log_boot.has_folder && !log_boot.is_described {
                     let path = format!("{}/{}", log_boot.dir, side_files::PARTITION_METADATA);
                     let content = side_files::partition_metadata(log.topic);
                     mending.push_back(DiskOp::ReplaceFile { path, content });
                 }
                 if !recovered.remove.is_empty() {
-                    mending.push_back(DiskOp::SyncDir { path: log_boot.dir.clone() });
+                    mending.push_back(DiskOp::SyncDir {
+                        path: log_boot.dir.clone(),
+                    });
                 }
                 log_boot.mending = mending;
                 log_boot.recovered = Some(recovered);
@@ -398,9 +441,15 @@ impl Shard {
     fn log_read(&mut self, log: LogId, result: Result<DiskReply, DiskError>) {
         match result {
             Ok(DiskReply::Bytes(bytes)) => {
-                let Stage::Booting(boot) = &mut self.stage else { unreachable!("the start is not over") };
+                let Stage::Booting(boot) = &mut self.stage else {
+                    unreachable!("the start is not over")
+                };
                 let log_boot = boot.logs.get_mut(&log).expect("it is being recovered");
-                log_boot.recovering.as_mut().expect("it is being read").read_done(bytes, &mut self.files);
+                log_boot
+                    .recovering
+                    .as_mut()
+                    .expect("it is being read")
+                    .read_done(bytes, &mut self.files);
                 self.advance_log(log);
             }
             Ok(other) => unreachable!("bytes, not {other:?}"),
@@ -423,14 +472,25 @@ impl Shard {
 
     fn log_recovered(&mut self, id: LogId) {
         let log_boot = self.boot().logs.remove(&id).expect("it is being recovered");
-        let control = self.boot().frames.remove(&id).map_or(Ticket::default(), |frames| frames.control);
+        let control = self
+            .boot()
+            .frames
+            .remove(&id)
+            .map_or(Ticket::default(), |frames| frames.control);
         let log = log_boot.recovered.expect("just seen").log;
-        let folder = if log_boot.has_folder { Folder::Ready } else { Folder::Wanted };
+        let folder = if log_boot.has_folder {
+            Folder::Ready
+        } else {
+            Folder::Wanted
+        };
         self.dirty_bytes += log.dirty_bytes() as u64;
         self.journal.applied(id, log.applied());
         let high_watermark = log.durable();
         if id == LogId::METADATA {
-            let leader = Leader { in_sync: vec![self.config.broker.node_id], in_sync_min: 1 };
+            let leader = Leader {
+                in_sync: vec![self.config.broker.node_id],
+                in_sync_min: 1,
+            };
             let replica = Replica::leader(leader, 0, 0, high_watermark);
             let config = Arc::new(self.config.broker.topic.clone());
             let mut partition = Partition::new(log, replica, log_boot.topic, config, folder);
@@ -444,10 +504,16 @@ impl Shard {
         let image = self.image.clone();
         let topic = image.topic_by_id(id.topic).expect("it was in the image");
         let registration = image.partition(id).expect("it was in the image");
-        let leader =
-            Leader { in_sync: registration.isr.clone(), in_sync_min: topic.config.min_insync_replicas.max(1) as usize };
-        let replica =
-            Replica::leader(leader, registration.leader_epoch, registration.partition_epoch, high_watermark);
+        let leader = Leader {
+            in_sync: registration.isr.clone(),
+            in_sync_min: topic.config.min_insync_replicas.max(1) as usize,
+        };
+        let replica = Replica::leader(
+            leader,
+            registration.leader_epoch,
+            registration.partition_epoch,
+            high_watermark,
+        );
         let mut partition = Partition::new(log, replica, topic.name.clone(), topic.config.clone(), folder);
         partition.control = control;
         self.partitions.insert(id, partition);
@@ -485,7 +551,10 @@ impl Shard {
                 FolderName::Deleted => self.remove_folder(entry.name),
                 FolderName::Partition { topic, partition } => {
                     let is_known = *topic == *super::kraft::METADATA_TOPIC
-                        || self.image.topic(&topic).is_some_and(|topic| topic.partitions.contains_key(&partition));
+                        || self
+                            .image
+                            .topic(&topic)
+                            .is_some_and(|topic| topic.partitions.contains_key(&partition));
                     if !is_known {
                         let to = format!("{}.{}{STRAY_SUFFIX}", entry.name, self.random.uuid());
                         tracing::warn!("{} belongs to no topic that exists: it is kept as {to}", entry.name);
@@ -547,9 +616,11 @@ pub fn ring_path(shard: ShardId) -> String {
     format!("tidemill-journal-{}.ring", shard.0)
 }
 
-
 impl Committing {
     pub fn of(shard: ShardId, files: &mut crate::types::FileIds) -> Committing {
-        Committing::new(File { id: files.next(), path: ring_path(shard).into() })
+        Committing::new(File {
+            id: files.next(),
+            path: ring_path(shard).into(),
+        })
     }
 }

@@ -11,10 +11,10 @@ use crate::log::CheckpointStep;
 use crate::replica::Role;
 use crate::types::LogId;
 
+use super::Shard;
 use super::disk::Op;
 use super::effect::{DiskError, DiskOp, DiskReply};
 use super::folders::Folder;
-use super::Shard;
 
 /// What one round writes at most, over all its logs.
 const ROUND_BYTES_MAX: usize = 16 << 20;
@@ -77,7 +77,10 @@ impl Checkpointing {
     }
 
     pub fn is_writing(&self, log: LogId) -> bool {
-        self.round.iter().flat_map(|round| &round.members).any(|member| member.log == log)
+        self.round
+            .iter()
+            .flat_map(|round| &round.members)
+            .any(|member| member.log == log)
     }
 }
 
@@ -94,18 +97,29 @@ impl Shard {
             if bytes >= ROUND_BYTES_MAX || members.len() >= ROUND_LOGS_MAX {
                 break;
             }
-            let Some(partition) = self.partitions.get_mut(&log) else { continue };
+            let Some(partition) = self.partitions.get_mut(&log) else {
+                continue;
+            };
             if partition.folder != Folder::Ready || !partition.is_online() {
                 continue;
             }
             if let Some(step) = partition.log.checkpoint(LOG_BYTES_MAX, &mut self.files) {
                 bytes += step.bytes();
-                members.push(Member { log, step, failed: None });
+                members.push(Member {
+                    log,
+                    step,
+                    failed: None,
+                });
             }
         }
         if !members.is_empty() {
             let phase = Phase::Reserve;
-            self.checkpoint.round = Some(Round { members, phase, queue: VecDeque::new(), in_flight: 0 });
+            self.checkpoint.round = Some(Round {
+                members,
+                phase,
+                queue: VecDeque::new(),
+                in_flight: 0,
+            });
             self.enter_phase(phase);
         }
     }
@@ -139,18 +153,38 @@ impl Shard {
                 match phase {
                     Phase::Reserve => {
                         if let Some(len) = member.step.reserve {
-                            round.queue.push_back((index, DiskOp::Reserve { file: file.clone(), len }));
+                            round.queue.push_back((
+                                index,
+                                DiskOp::Reserve {
+                                    file: file.clone(),
+                                    len,
+                                },
+                            ));
                         }
                     }
                     Phase::Write => {
                         round.queue.extend(member.step.writes.iter().map(|write| {
                             let (file, position, slices) = (file.clone(), write.position, write.slices.clone());
-                            (index, DiskOp::Write { file, position, slices, durable: false })
+                            (
+                                index,
+                                DiskOp::Write {
+                                    file,
+                                    position,
+                                    slices,
+                                    durable: false,
+                                },
+                            )
                         }));
                     }
                     Phase::Truncate => {
                         if let Some(len) = member.step.truncate {
-                            round.queue.push_back((index, DiskOp::Truncate { file: file.clone(), len }));
+                            round.queue.push_back((
+                                index,
+                                DiskOp::Truncate {
+                                    file: file.clone(),
+                                    len,
+                                },
+                            ));
                         }
                     }
                     Phase::Sync if is_many => {
@@ -184,7 +218,9 @@ impl Shard {
             if round.in_flight >= OPERATIONS_IN_FLIGHT {
                 return;
             }
-            let Some((member, what)) = round.queue.pop_front() else { return };
+            let Some((member, what)) = round.queue.pop_front() else {
+                return;
+            };
             round.in_flight += 1;
             self.disk(Op::Checkpoint(Step { member }), what);
         }
@@ -196,11 +232,16 @@ impl Shard {
         if let Err(error) = result {
             // One sync for all: nobody knows whose bytes are safe.
             if round.phase == Phase::Sync && round.members.len() > SYNC_EACH_MAX {
-                round.members.iter_mut().for_each(|member| member.failed = Some(error.clone()));
+                round
+                    .members
+                    .iter_mut()
+                    .for_each(|member| member.failed = Some(error.clone()));
             } else {
                 round.members[step.member].failed.get_or_insert(error);
             }
-            round.queue.retain(|(member, _)| round.members[*member].failed.is_none());
+            round
+                .queue
+                .retain(|(member, _)| round.members[*member].failed.is_none());
         }
         if !round.queue.is_empty() {
             return self.issue_operations();
@@ -291,10 +332,18 @@ impl Shard {
             if partition.is_online() && partition.log.wants_checkpoint() && partition.folder == Folder::Ready {
                 continue;
             }
-            let mut frames = vec![Frame { log, body: Body::Start { offset: partition.log.start() } }];
+            let mut frames = vec![Frame {
+                log,
+                body: Body::Start {
+                    offset: partition.log.start(),
+                },
+            }];
             if let Some(latest) = partition.log.epochs().latest() {
                 let (epoch, start_offset) = (latest.epoch, latest.start);
-                frames.push(Frame { log, body: Body::Epoch { epoch, start_offset } });
+                frames.push(Frame {
+                    log,
+                    body: Body::Epoch { epoch, start_offset },
+                });
             }
             frames.extend(partition.log.carry().into_iter().map(|carried| Frame {
                 log,

@@ -75,13 +75,17 @@ impl Shard {
     pub(super) fn has_room_for(&self, bytes: usize) -> bool {
         // A batch larger than the whole budget is let in when nothing else is dirty.
         let fits = self.dirty_bytes == 0 || self.dirty_bytes + bytes as u64 <= self.limits.dirty_bytes;
-        fits && bytes as u64 <= self.journal.room()
+        // Room for the metadata log and other internal ones is kept: they must not wait behind producers.
+        let internal = self.limits.journal_bytes / 32;
+        fits && bytes as u64 + internal <= self.journal.room()
     }
 
     /// Why no produce is taken at all, if so.
     pub(super) fn produce_refused(&self) -> Option<String> {
         if let Some(error) = self.commit.failed() {
-            return Some(format!("the journal failed and takes nothing until the broker is restarted: {error}"));
+            return Some(format!(
+                "the journal failed and takes nothing until the broker is restarted: {error}"
+            ));
         }
         if self.is_sealing() {
             return Some("the broker is stopping".into());
@@ -108,7 +112,12 @@ impl Shard {
             }),
         };
         let ticket = self.journal.push(frame, flush).expect("there was room");
-        self.commit.appends.push_back(Queued { ticket, log, next_offset, flush });
+        self.commit.appends.push_back(Queued {
+            ticket,
+            log,
+            next_offset,
+            flush,
+        });
     }
 
     /// A control frame; `control` goes on when it is on the device. Refused only by a journal that has failed or is full
@@ -128,7 +137,12 @@ impl Shard {
         }
         if let Some(write) = self.journal.begin_superblock() {
             let file = self.commit.ring.clone();
-            let what = DiskOp::Write { file, position: write.position, slices: vec![write.block], durable: true };
+            let what = DiskOp::Write {
+                file,
+                position: write.position,
+                slices: vec![write.block],
+                durable: true,
+            };
             self.disk(Op::Superblock, what);
         }
         if let Some(commit) = self.journal.begin_commit() {
@@ -136,13 +150,23 @@ impl Shard {
             for write in commit.writes {
                 let file = self.commit.ring.clone();
                 let durable = commit.mode == Mode::Dsync;
-                let what = DiskOp::Write { file, position: write.position, slices: write.slices, durable };
+                let what = DiskOp::Write {
+                    file,
+                    position: write.position,
+                    slices: write.slices,
+                    durable,
+                };
                 self.disk(Op::CommitPiece { mode: commit.mode }, what);
             }
         }
         if self.commit.flush_wanted && self.journal.begin_flush() {
             self.commit.flush_wanted = false;
-            self.disk(Op::Flush, DiskOp::Sync { file: self.commit.ring.clone() });
+            self.disk(
+                Op::Flush,
+                DiskOp::Sync {
+                    file: self.commit.ring.clone(),
+                },
+            );
         }
     }
 
@@ -155,7 +179,12 @@ impl Shard {
             return;
         }
         if mode == Mode::PlainThenSync {
-            self.disk(Op::CommitSync, DiskOp::Sync { file: self.commit.ring.clone() });
+            self.disk(
+                Op::CommitSync,
+                DiskOp::Sync {
+                    file: self.commit.ring.clone(),
+                },
+            );
         } else {
             self.commit_completed();
         }
@@ -199,12 +228,18 @@ impl Shard {
     fn progressed(&mut self, progress: Progress) {
         let mut logs: Vec<LogId> = Vec::new();
         while let Some(queued) = self.commit.appends.front() {
-            let safe = if queued.flush { progress.durable } else { progress.written };
+            let safe = if queued.flush {
+                progress.durable
+            } else {
+                progress.written
+            };
             if queued.ticket > safe {
                 break;
             }
             let queued = self.commit.appends.pop_front().expect("it is there");
-            let Some(partition) = self.partitions.get_mut(&queued.log) else { continue };
+            let Some(partition) = self.partitions.get_mut(&queued.log) else {
+                continue;
+            };
             partition.log.committed(queued.next_offset);
             if !queued.flush {
                 self.note_unflushed(queued.log);
@@ -218,7 +253,12 @@ impl Shard {
         for log in logs {
             self.log_advanced(log);
         }
-        while self.commit.controls.front().is_some_and(|(ticket, _)| *ticket <= progress.durable) {
+        while self
+            .commit
+            .controls
+            .front()
+            .is_some_and(|(ticket, _)| *ticket <= progress.durable)
+        {
             let (_, control) = self.commit.controls.pop_front().expect("it is there");
             match control {
                 Control::None => {}
@@ -230,7 +270,9 @@ impl Shard {
 
     /// More of the log is durable than before.
     fn log_advanced(&mut self, log: LogId) {
-        let Some(partition) = self.partitions.get_mut(&log) else { return };
+        let Some(partition) = self.partitions.get_mut(&log) else {
+            return;
+        };
         if partition.replica.durable(partition.log.durable()) {
             self.wake_fetches(log);
         }
@@ -280,7 +322,11 @@ impl Shard {
         let mut logs: Vec<LogId> = self.partitions.keys().copied().collect();
         logs.sort_unstable();
         for log in logs {
-            self.fail_appends(log, ErrorCode::KafkaStorageError, "the journal failed; restart the broker");
+            self.fail_appends(
+                log,
+                ErrorCode::KafkaStorageError,
+                "the journal failed; restart the broker",
+            );
         }
         self.metadata_failed();
         self.stop_failed();

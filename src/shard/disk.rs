@@ -10,12 +10,24 @@ use super::{Shard, Stage, boot, checkpoint, folders, stop};
 
 /// Whose completion it is.
 pub enum Op {
-    CommitPiece { mode: Mode },
+    CommitPiece {
+        mode: Mode,
+    },
     CommitSync,
     Flush,
     Superblock,
-    Read { reading: u64, index: usize, log: LogId, read: Box<DiskRead> },
-    ListOffsets { listing: u64, index: usize, log: LogId, read: Box<DiskRead> },
+    Read {
+        reading: u64,
+        index: usize,
+        log: LogId,
+        read: Box<DiskRead>,
+    },
+    ListOffsets {
+        listing: u64,
+        index: usize,
+        log: LogId,
+        read: Box<DiskRead>,
+    },
     /// A batch on a worker thread.
     Checked(LogId),
     Checkpoint(checkpoint::Step),
@@ -63,8 +75,18 @@ impl Shard {
             Op::CommitSync => self.commit_synced(result),
             Op::Flush => self.flush_done(result),
             Op::Superblock => self.superblock_done(result),
-            Op::Read { reading, index, log, read } => self.read_done(reading, index, log, &read, result),
-            Op::ListOffsets { listing, index, log, read } => self.listed(listing, index, log, &read, result),
+            Op::Read {
+                reading,
+                index,
+                log,
+                read,
+            } => self.read_done(reading, index, log, &read, result),
+            Op::ListOffsets {
+                listing,
+                index,
+                log,
+                read,
+            } => self.listed(listing, index, log, &read, result),
             Op::Checkpoint(step) => self.checkpoint_done(step, result),
             Op::Boot(step) => self.boot_done(step, result),
             Op::Folder(log, step) => self.folder_done(log, step, result),
@@ -87,8 +109,12 @@ impl Shard {
     }
 
     pub(super) fn computed(&mut self, op: OpId, result: ComputeReply) {
-        let Some(Op::Checked(log)) = self.ops.remove(&op) else { unreachable!("work completes once") };
-        let result = result.downcast::<Result<Batch, RecordError>>().expect("the kind that was asked for");
+        let Some(Op::Checked(log)) = self.ops.remove(&op) else {
+            unreachable!("work completes once")
+        };
+        let result = result
+            .downcast::<Result<Batch, RecordError>>()
+            .expect("the kind that was asked for");
         self.checked(op, log, *result);
     }
 

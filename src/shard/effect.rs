@@ -175,7 +175,10 @@ pub enum DiskReply {
     /// Of `Read` and `ReadFile`.
     Bytes(Bytes),
     Entries(Vec<Entry>),
-    Space { free_bytes: u64, total_bytes: u64 },
+    Space {
+        free_bytes: u64,
+        total_bytes: u64,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

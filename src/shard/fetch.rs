@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use crate::error::ErrorCode;
 use crate::types::{ConnId, LogId, ShardId};
+use crate::wire::fetch::{self as wire, FetchHead, FetchedPartition};
 use crate::wire::produce_fetch::*;
 
 use super::message::{Answer, Ask, FlowId, Message, ReadItem, ReadOutcome};
@@ -50,15 +51,22 @@ impl Shard {
                     leader_epoch: partition.current_leader_epoch,
                     last_fetched_epoch: partition.last_fetched_epoch,
                 };
-                partitions.push((PartitionName { topic: name.clone(), partition: partition.partition }, wanted));
+                partitions.push((
+                    PartitionName {
+                        topic: name.clone(),
+                        partition: partition.partition,
+                    },
+                    wanted,
+                ));
             }
         }
         let mut forgotten = Vec::new();
         for topic in &body.forgotten_topics_data {
             let name = topic_name(&topic.topic, topic.topic_id);
-            forgotten.extend(
-                topic.partitions.iter().map(|&partition| PartitionName { topic: name.clone(), partition }),
-            );
+            forgotten.extend(topic.partitions.iter().map(|&partition| PartitionName {
+                topic: name.clone(),
+                partition,
+            }));
         }
         let asked = sessions::Request {
             session_id: body.session_id,
@@ -71,7 +79,10 @@ impl Shard {
         let (context, wanted) = match begun {
             Ok(begun) => begun,
             Err(error) => {
-                let response = FetchResponse { error_code: error.code(), ..Default::default() };
+                let response = FetchResponse {
+                    error_code: error.code(),
+                    ..Default::default()
+                };
                 return self.respond(request, &response);
             }
         };
@@ -137,7 +148,14 @@ impl Shard {
             .map(|shard| (shard, fetching.items[usize::from(shard.0)].clone()))
             .filter(|(_, items)| !items.is_empty())
             .map(|(shard, items)| {
-                (shard, Ask::Read { items, bytes_max: fetching.bytes_max, park: fetching.is_parked })
+                (
+                    shard,
+                    Ask::Read {
+                        items,
+                        bytes_max: fetching.bytes_max,
+                        park: fetching.is_parked,
+                    },
+                )
             })
             .collect();
         fetching.outstanding += asks.len();
@@ -151,7 +169,9 @@ impl Shard {
     }
 
     pub(super) fn fetch_answered(&mut self, flow: FlowId, mut fetching: Box<Fetching>, from: ShardId, answer: Answer) {
-        let Answer::Read { items } = answer else { unreachable!("a fetch asks for reads, not {answer:?} of {from:?}") };
+        let Answer::Read { items } = answer else {
+            unreachable!("a fetch asks for reads, not {answer:?} of {from:?}")
+        };
         for outcome in items {
             let slot = outcome.slot;
             fetching.outcomes[slot] = Some(outcome);
@@ -180,7 +200,10 @@ impl Shard {
     }
 
     fn park_or_ask(&mut self, flow: FlowId, fetching: Box<Fetching>, shards: Vec<ShardId>) {
-        if shards.iter().any(|shard| !fetching.items[usize::from(shard.0)].is_empty()) {
+        if shards
+            .iter()
+            .any(|shard| !fetching.items[usize::from(shard.0)].is_empty())
+        {
             self.ask_owners(flow, fetching, shards);
         } else {
             self.flows.insert(flow, Flow::Fetching(fetching));
@@ -189,14 +212,18 @@ impl Shard {
 
     /// One of the shards that this fetch waits for has something new.
     pub(super) fn woken(&mut self, flow: FlowId, from: ShardId) {
-        let Some(Flow::Fetching(fetching)) = self.flows.get_mut(&flow) else { return };
+        let Some(Flow::Fetching(fetching)) = self.flows.get_mut(&flow) else {
+            return;
+        };
         if fetching.outstanding > 0 {
             if !fetching.woken.contains(&from) {
                 fetching.woken.push(from);
             }
             return;
         }
-        let Some(Flow::Fetching(fetching)) = self.flows.remove(&flow) else { unreachable!("just seen") };
+        let Some(Flow::Fetching(fetching)) = self.flows.remove(&flow) else {
+            unreachable!("just seen")
+        };
         self.ask_owners(flow, fetching, vec![from]);
     }
 
@@ -214,8 +241,12 @@ impl Shard {
     pub(super) fn abandon_fetches(&mut self, conn: ConnId) {
         let of_conn = |flow: &Flow| matches!(flow, Flow::Fetching(fetching) if fetching.request.conn == conn);
         // One fetch of a connection is under way at a time, and connections close seldom.
-        let Some(flow) = self.flows.iter().find(|(_, flow)| of_conn(flow)).map(|(flow, _)| *flow) else { return };
-        let Some(Flow::Fetching(fetching)) = self.flows.remove(&flow) else { unreachable!("just seen") };
+        let Some(flow) = self.flows.iter().find(|(_, flow)| of_conn(flow)).map(|(flow, _)| *flow) else {
+            return;
+        };
+        let Some(Flow::Fetching(fetching)) = self.flows.remove(&flow) else {
+            unreachable!("just seen")
+        };
         self.forget_everywhere(flow, &fetching);
     }
 
@@ -239,8 +270,15 @@ impl Shard {
 
     fn respond_fetch(&mut self, flow: FlowId, fetching: Fetching) {
         self.forget_everywhere(flow, &fetching);
-        let Fetching { request, context, names, outcomes, bytes_max, .. } = fetching;
-        let mut response = FetchResponse { session_id: context.session_id(), ..Default::default() };
+        let Fetching {
+            request,
+            context,
+            names,
+            outcomes,
+            bytes_max,
+            ..
+        } = fetching;
+        let mut answers = Vec::with_capacity(names.len());
         let mut bytes_left = bytes_max;
         for (name, outcome) in names.iter().zip(outcomes) {
             let mut outcome = outcome.expect("every shard has answered");
@@ -250,32 +288,52 @@ impl Shard {
                 outcome.slices.clear();
             }
             bytes_left = bytes_left.saturating_sub(outcome.slices.iter().map(Bytes::len).sum());
-            let told = Told { high_watermark: outcome.high_watermark, log_start: outcome.log_start };
+            let told = Told {
+                high_watermark: outcome.high_watermark,
+                log_start: outcome.log_start,
+            };
             let is_error = !outcome.error.is_none() || outcome.diverging.is_some();
-            if !self.sessions.answer(context, name, told, !outcome.slices.is_empty(), is_error) {
+            if !self
+                .sessions
+                .answer(context, name, told, !outcome.slices.is_empty(), is_error)
+            {
                 continue;
             }
-            let (topic, topic_id) = match &name.topic {
-                TopicName::Name(name) => (name.to_string(), Default::default()),
-                TopicName::Id(id) => (String::new(), *id),
-            };
-            if response.responses.last().is_none_or(|last| last.topic != topic || last.topic_id != topic_id) {
-                response.responses.push(FetchableTopicResponse { topic, topic_id, ..Default::default() });
-            }
-            let partitions = &mut response.responses.last_mut().expect("just pushed").partitions;
-            partitions.push(PartitionData {
+            let mut data = PartitionData {
                 partition_index: name.partition,
                 error_code: outcome.error.code(),
                 high_watermark: outcome.high_watermark,
                 last_stable_offset: outcome.last_stable_offset,
                 log_start_offset: outcome.log_start,
-                records: Some(outcome.slices.concat().into()),
-                diverging_epoch: (outcome.diverging)
-                    .map_or(EpochEndOffset::default(), |(epoch, end_offset)| EpochEndOffset { epoch, end_offset }),
                 ..Default::default()
+            };
+            if let Some((epoch, end_offset)) = outcome.diverging {
+                data.diverging_epoch = EpochEndOffset { epoch, end_offset };
+            }
+            let topic = match &name.topic {
+                TopicName::Name(name) => TopicRef {
+                    name,
+                    id: Default::default(),
+                },
+                TopicName::Id(id) => TopicRef { name: "", id: *id },
+            };
+            answers.push(FetchedPartition {
+                topic,
+                data,
+                records: outcome.slices,
             });
         }
-        self.respond(request, &response);
+        let head = FetchHead {
+            session_id: context.session_id(),
+            ..Default::default()
+        };
+        match wire::response(request.version, request.correlation_id, &head, &answers) {
+            Ok(slices) => self.finish(request, slices),
+            Err(error) => self.close(
+                request.conn,
+                format!("the answer to a fetch cannot be written: {error}"),
+            ),
+        }
     }
 }
 

@@ -57,13 +57,20 @@ pub struct Removal {
 #[derive(Debug)]
 enum RemovalStage {
     /// Until the drop is durable and nothing names the folder any more.
-    Waiting { is_dropped: bool },
+    Waiting {
+        is_dropped: bool,
+    },
     Renaming,
     SyncingRename,
     /// Until `file.delete.delay.ms` is over.
-    Resting { until_us: u64 },
+    Resting {
+        until_us: u64,
+    },
     Listing,
-    Removing { files: VecDeque<String>, in_flight: usize },
+    Removing {
+        files: VecDeque<String>,
+        in_flight: usize,
+    },
     RemovingFolder,
 }
 
@@ -115,15 +122,23 @@ impl Shard {
 
     /// The partition's role as the image has it now.
     fn lead(&mut self, log: LogId, registration: &PartitionRegistration) {
-        let Some(topic) = self.image.topic_by_id(log.topic).cloned() else { return };
-        let Some(partition) = self.partitions.get_mut(&log) else { return };
+        let Some(topic) = self.image.topic_by_id(log.topic).cloned() else {
+            return;
+        };
+        let Some(partition) = self.partitions.get_mut(&log) else {
+            return;
+        };
         if registration.partition_epoch <= partition.replica.partition_epoch || !partition.is_online() {
             return;
         }
         let high_watermark = partition.replica.high_watermark();
         let leader = leader_of(registration, &topic);
-        partition.replica =
-            Replica::leader(leader, registration.leader_epoch, registration.partition_epoch, high_watermark);
+        partition.replica = Replica::leader(
+            leader,
+            registration.leader_epoch,
+            registration.partition_epoch,
+            high_watermark,
+        );
         self.enter_epoch(log, registration.leader_epoch);
     }
 
@@ -143,7 +158,9 @@ impl Shard {
         if let Some(partition) = self.partitions.get_mut(&log) {
             partition.log.set_config(LogConfig::from(&*topic.config));
             partition.config = topic.config.clone();
-            partition.replica.set_in_sync_min(topic.config.min_insync_replicas.max(1) as usize);
+            partition
+                .replica
+                .set_in_sync_min(topic.config.min_insync_replicas.max(1) as usize);
         }
     }
 
@@ -158,11 +175,20 @@ impl Shard {
             if self.folders.making >= MAKING_MAX {
                 return;
             }
-            let Some(log) = self.folders.wanted.pop_front() else { return };
-            let Some(partition) = self.partitions.get_mut(&log) else { continue };
+            let Some(log) = self.folders.wanted.pop_front() else {
+                return;
+            };
+            let Some(partition) = self.partitions.get_mut(&log) else {
+                continue;
+            };
             let path = partition.log.dir().to_string();
             // A folder of the same name that is not out of the way yet goes first.
-            if self.folders.removals.values().any(|removal| removal.dir == path && removal.is_in_the_way()) {
+            if self
+                .folders
+                .removals
+                .values()
+                .any(|removal| removal.dir == path && removal.is_in_the_way())
+            {
                 self.folders.wanted.push_back(log);
                 continue;
             }
@@ -194,7 +220,13 @@ impl Shard {
         let (step, what) = match step {
             FolderStep::Created => {
                 let content = side_files::partition_metadata(log.topic);
-                (FolderStep::Described, DiskOp::ReplaceFile { path: format!("{dir}/{}", side_files::PARTITION_METADATA), content })
+                (
+                    FolderStep::Described,
+                    DiskOp::ReplaceFile {
+                        path: format!("{dir}/{}", side_files::PARTITION_METADATA),
+                        content,
+                    },
+                )
             }
             _ => (FolderStep::Synced, DiskOp::SyncDir { path: String::new() }),
         };
@@ -207,7 +239,11 @@ impl Shard {
             partition.busy -= 1;
             return;
         }
-        let removal = self.folders.removals.iter_mut().find(|(_, removal)| removal.log == Some(log));
+        let removal = self
+            .folders
+            .removals
+            .iter_mut()
+            .find(|(_, removal)| removal.log == Some(log));
         if let Some((&id, removal)) = removal {
             removal.busy -= 1;
             self.advance_removal(id);
@@ -245,7 +281,11 @@ impl Shard {
 
     /// The drop is durable: replay would skip the log's frames from here on.
     pub(super) fn drop_durable(&mut self, log: LogId) {
-        let removal = self.folders.removals.iter_mut().find(|(_, removal)| removal.log == Some(log));
+        let removal = self
+            .folders
+            .removals
+            .iter_mut()
+            .find(|(_, removal)| removal.log == Some(log));
         if let Some((&id, removal)) = removal {
             if let RemovalStage::Waiting { is_dropped } = &mut removal.stage {
                 *is_dropped = true;
@@ -258,7 +298,15 @@ impl Shard {
     pub(super) fn remove_folder(&mut self, dir: String) {
         let id = self.new_id();
         let stage = RemovalStage::Resting { until_us: 0 };
-        self.folders.removals.insert(id, Removal { log: None, dir, busy: 0, stage });
+        self.folders.removals.insert(
+            id,
+            Removal {
+                log: None,
+                dir,
+                busy: 0,
+                stage,
+            },
+        );
         self.advance_removal(id);
     }
 
@@ -266,7 +314,13 @@ impl Shard {
     pub(super) fn remove_rested(&mut self) {
         let now_us = self.now.mono_us;
         let due = |removal: &Removal| matches!(removal.stage, RemovalStage::Resting { until_us } if until_us <= now_us);
-        let rested: Vec<u64> = self.folders.removals.iter().filter(|(_, r)| due(r)).map(|(&id, _)| id).collect();
+        let rested: Vec<u64> = self
+            .folders
+            .removals
+            .iter()
+            .filter(|(_, r)| due(r))
+            .map(|(&id, _)| id)
+            .collect();
         for id in rested {
             self.advance_removal(id);
         }
@@ -274,18 +328,25 @@ impl Shard {
 
     fn advance_removal(&mut self, id: u64) {
         let now_us = self.now.mono_us;
-        let Some(removal) = self.folders.removals.get_mut(&id) else { return };
+        let Some(removal) = self.folders.removals.get_mut(&id) else {
+            return;
+        };
         let what = match &mut removal.stage {
             RemovalStage::Waiting { is_dropped: true } if removal.busy == 0 => {
                 let log = removal.log.expect("only our own wait");
                 let from = std::mem::take(&mut removal.dir);
                 removal.dir = deleted_name(&from, log.topic);
                 removal.stage = RemovalStage::Renaming;
-                DiskOp::Rename { from, to: removal.dir.clone() }
+                DiskOp::Rename {
+                    from,
+                    to: removal.dir.clone(),
+                }
             }
             RemovalStage::Resting { until_us } if *until_us <= now_us => {
                 removal.stage = RemovalStage::Listing;
-                DiskOp::List { path: removal.dir.clone() }
+                DiskOp::List {
+                    path: removal.dir.clone(),
+                }
             }
             RemovalStage::Removing { files, in_flight } => match files.pop_front() {
                 Some(path) => {
@@ -295,7 +356,9 @@ impl Shard {
                 None if *in_flight > 0 => return,
                 None => {
                     removal.stage = RemovalStage::RemovingFolder;
-                    DiskOp::RemoveDir { path: removal.dir.clone() }
+                    DiskOp::RemoveDir {
+                        path: removal.dir.clone(),
+                    }
                 }
             },
             _ => return,
@@ -305,7 +368,9 @@ impl Shard {
 
     pub(super) fn removal_done(&mut self, id: u64, result: Result<DiskReply, DiskError>) {
         let now_us = self.now.mono_us;
-        let Some(removal) = self.folders.removals.get_mut(&id) else { return };
+        let Some(removal) = self.folders.removals.get_mut(&id) else {
+            return;
+        };
         match (&mut removal.stage, result) {
             // A partition that was never written has no folder.
             (RemovalStage::Renaming, Ok(_) | Err(DiskError::NotFound { .. })) => {
@@ -314,7 +379,9 @@ impl Shard {
             }
             (RemovalStage::SyncingRename, Ok(_)) => {
                 let delay_us = ms_as_us(self.image.broker_config.topic.file_delete_delay_ms);
-                removal.stage = RemovalStage::Resting { until_us: now_us + delay_us };
+                removal.stage = RemovalStage::Resting {
+                    until_us: now_us + delay_us,
+                };
                 if let Some(log) = removal.log {
                     self.journal.forget(log);
                 }
@@ -324,7 +391,10 @@ impl Shard {
             }
             (RemovalStage::Listing, Ok(DiskReply::Entries(entries))) => {
                 let dir = removal.dir.clone();
-                let files = entries.into_iter().map(|entry| format!("{dir}/{}", entry.name)).collect();
+                let files = entries
+                    .into_iter()
+                    .map(|entry| format!("{dir}/{}", entry.name))
+                    .collect();
                 removal.stage = RemovalStage::Removing { files, in_flight: 0 };
                 for _ in 0..REMOVED_AT_ONCE_MAX.min(4) {
                     self.advance_removal(id);
@@ -336,7 +406,9 @@ impl Shard {
                 return self.advance_removal(id);
             }
             (RemovalStage::RemovingFolder, Ok(_)) | (_, Err(DiskError::NotFound { .. })) => {}
-            (stage, Err(error)) => tracing::warn!("cannot remove a deleted folder ({stage:?}), the next start will: {error}"),
+            (stage, Err(error)) => {
+                tracing::warn!("cannot remove a deleted folder ({stage:?}), the next start will: {error}")
+            }
             (stage, Ok(_)) => unreachable!("nothing was asked for in {stage:?}"),
         }
         self.folders.removals.remove(&id);
@@ -351,7 +423,10 @@ impl Removal {
 }
 
 fn leader_of(registration: &PartitionRegistration, topic: &Topic) -> Leader {
-    Leader { in_sync: registration.isr.clone(), in_sync_min: topic.config.min_insync_replicas.max(1) as usize }
+    Leader {
+        in_sync: registration.isr.clone(),
+        in_sync_min: topic.config.min_insync_replicas.max(1) as usize,
+    }
 }
 
 /// Kafka's rule: at most 255 bytes, the topic's name gives way.
@@ -382,7 +457,10 @@ impl FolderName {
         match name.rsplit_once('-') {
             Some((topic, digits)) if !topic.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()) => {
                 match digits.parse() {
-                    Ok(partition) => FolderName::Partition { topic: topic.into(), partition },
+                    Ok(partition) => FolderName::Partition {
+                        topic: topic.into(),
+                        partition,
+                    },
                     Err(_) => FolderName::Other,
                 }
             }

@@ -21,7 +21,8 @@ pub fn decode(content: &[u8]) -> Result<u16, String> {
     let text = std::str::from_utf8(content).map_err(|_| format!("{FILE} is not text"))?;
     let value = |key: &str| {
         let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
-        line.and_then(|value| value.trim().parse::<u32>().ok()).ok_or_else(|| format!("{FILE} has no {key}"))
+        line.and_then(|value| value.trim().parse::<u32>().ok())
+            .ok_or_else(|| format!("{FILE} has no {key}"))
     };
     let version = value("version")?;
     if version > VERSION {
@@ -30,14 +31,19 @@ pub fn decode(content: &[u8]) -> Result<u16, String> {
              use that version"
         ));
     }
-    u16::try_from(value("shards")?).ok().filter(|&shards| shards > 0).ok_or_else(|| format!("{FILE} has a bad number of shards"))
+    u16::try_from(value("shards")?)
+        .ok()
+        .filter(|&shards| shards > 0)
+        .ok_or_else(|| format!("{FILE} has a bad number of shards"))
 }
 
 /// May `shards` shards open the folder?
 pub fn check(content: &[u8], shards: u16) -> Result<(), String> {
     match decode(content)? {
         found if found == shards => Ok(()),
-        found => Err(format!("the folder's journals belong to {found} shards, not {shards}: they were not retired")),
+        found => Err(format!(
+            "the folder's journals belong to {found} shards, not {shards}: they were not retired"
+        )),
     }
 }
 

@@ -6,13 +6,13 @@
 
 use crate::error::ErrorCode;
 use crate::types::{LogId, Map, ShardId};
-use crate::wire::offsets::*;
 use crate::wire::log_dirs::*;
+use crate::wire::offsets::*;
 
-use super::requests::Request;
 use super::message::{
     Answer, Ask, DeleteItem, DeleteOutcome, EpochItem, EpochOutcome, FlowId, ListItem, ListOutcome, LogSize,
 };
+use super::requests::Request;
 use super::{Flow, Shard};
 
 /// One such request under way.
@@ -23,10 +23,22 @@ pub struct Gathering {
 }
 
 enum Gather {
-    ListOffsets { body: ListOffsetsRequest, outcomes: Vec<Option<ListOutcome>> },
-    EpochEnds { body: OffsetForLeaderEpochRequest, outcomes: Vec<Option<EpochOutcome>> },
-    DeleteRecords { body: DeleteRecordsRequest, outcomes: Vec<Option<DeleteOutcome>> },
-    LogDirs { body: DescribeLogDirsRequest, sizes: Map<LogId, u64> },
+    ListOffsets {
+        body: ListOffsetsRequest,
+        outcomes: Vec<Option<ListOutcome>>,
+    },
+    EpochEnds {
+        body: OffsetForLeaderEpochRequest,
+        outcomes: Vec<Option<EpochOutcome>>,
+    },
+    DeleteRecords {
+        body: DeleteRecordsRequest,
+        outcomes: Vec<Option<DeleteOutcome>>,
+    },
+    LogDirs {
+        body: DescribeLogDirsRequest,
+        sizes: Map<LogId, u64>,
+    },
 }
 
 impl Shard {
@@ -66,7 +78,12 @@ impl Shard {
             for partition in &topic.partitions {
                 let slot = outcomes.len();
                 let found = self.locate(&topic.topic, partition.partition);
-                outcomes.push(found.err().map(|error| EpochOutcome { slot, error, leader_epoch: -1, end_offset: -1 }));
+                outcomes.push(found.err().map(|error| EpochOutcome {
+                    slot,
+                    error,
+                    leader_epoch: -1,
+                    end_offset: -1,
+                }));
                 if let Ok((shard, log)) = found {
                     by_shard[usize::from(shard.0)].push(EpochItem {
                         slot,
@@ -88,7 +105,11 @@ impl Shard {
             for partition in &topic.partitions {
                 let slot = outcomes.len();
                 let found = self.locate(&topic.name, partition.partition_index);
-                outcomes.push(found.err().map(|error| DeleteOutcome { slot, error, low_watermark: -1 }));
+                outcomes.push(found.err().map(|error| DeleteOutcome {
+                    slot,
+                    error,
+                    low_watermark: -1,
+                }));
                 if let Ok((shard, log)) = found {
                     let before = partition.offset;
                     by_shard[usize::from(shard.0)].push(DeleteItem { slot, log, before });
@@ -100,7 +121,10 @@ impl Shard {
     }
 
     pub(super) fn describe_log_dirs(&mut self, request: Request, body: DescribeLogDirsRequest) {
-        let what = Gather::LogDirs { body, sizes: Map::default() };
+        let what = Gather::LogDirs {
+            body,
+            sizes: Map::default(),
+        };
         let by_shard = self.by_shard().into_iter().map(|_: Vec<()>| vec![()]).collect();
         self.gather(request, what, by_shard, |_| Ask::LogSizes);
     }
@@ -125,7 +149,14 @@ impl Shard {
         if outstanding == 0 {
             return self.gathered(request, what);
         }
-        self.flows.insert(flow, Flow::Gathering(Gathering { request, outstanding, what }));
+        self.flows.insert(
+            flow,
+            Flow::Gathering(Gathering {
+                request,
+                outstanding,
+                what,
+            }),
+        );
         for (shard, items) in by_shard.into_iter().enumerate() {
             if !items.is_empty() {
                 self.ask(flow, ShardId(shard as u16), ask(items));
@@ -179,12 +210,16 @@ impl Shard {
                             error_code: outcome.error.code(),
                             timestamp: outcome.timestamp,
                             offset: outcome.offset,
-                            leader_epoch: outcome.leader_epoch,
+                            // Older clients have no place for it.
+                            leader_epoch: if request.version >= 4 { outcome.leader_epoch } else { -1 },
                             ..Default::default()
                         })
                         .collect(),
                 });
-                let response = ListOffsetsResponse { topics: topics.collect(), ..Default::default() };
+                let response = ListOffsetsResponse {
+                    topics: topics.collect(),
+                    ..Default::default()
+                };
                 self.respond(request, &response);
             }
             Gather::EpochEnds { body, outcomes } => {
@@ -201,7 +236,10 @@ impl Shard {
                         })
                         .collect(),
                 });
-                let response = OffsetForLeaderEpochResponse { topics: topics.collect(), ..Default::default() };
+                let response = OffsetForLeaderEpochResponse {
+                    topics: topics.collect(),
+                    ..Default::default()
+                };
                 self.respond(request, &response);
             }
             Gather::DeleteRecords { body, outcomes } => {
@@ -217,7 +255,10 @@ impl Shard {
                         })
                         .collect(),
                 });
-                let response = DeleteRecordsResponse { topics: topics.collect(), ..Default::default() };
+                let response = DeleteRecordsResponse {
+                    topics: topics.collect(),
+                    ..Default::default()
+                };
                 self.respond(request, &response);
             }
             Gather::LogDirs { body, sizes } => {
@@ -230,7 +271,9 @@ impl Shard {
     fn log_dirs(&self, body: &DescribeLogDirsRequest, sizes: &Map<LogId, u64>) -> DescribeLogDirsResponse {
         let wanted = |name: &str, partition: i32| match &body.topics {
             None => true,
-            Some(topics) => topics.iter().any(|topic| topic.topic == name && topic.partitions.contains(&partition)),
+            Some(topics) => topics
+                .iter()
+                .any(|topic| topic.topic == name && topic.partitions.contains(&partition)),
         };
         let topics = self.image.topics().filter_map(|topic| {
             let partitions: Vec<DescribeLogDirsPartition> = (topic.partitions.keys())
@@ -253,6 +296,9 @@ impl Shard {
             usable_bytes: self.space.free_bytes.map_or(-1, |bytes| bytes as i64),
             ..Default::default()
         };
-        DescribeLogDirsResponse { results: vec![result], ..Default::default() }
+        DescribeLogDirsResponse {
+            results: vec![result],
+            ..Default::default()
+        }
     }
 }

@@ -7,8 +7,8 @@ use bytes::Bytes;
 
 use crate::controller::files::{self, MetaProperties, QuorumState};
 use crate::controller::image::Endpoint;
-use crate::controller::start::{self, Node};
 use crate::controller::snapshot::{SnapshotId, decode_snapshot, format_files};
+use crate::controller::start::{self, Node};
 use crate::controller::{Controller, Replay};
 use crate::log::side_files::CLEAN_SHUTDOWN;
 use crate::log::{DiskRead, LogConfig, ReadPlan, ReadProgress};
@@ -43,7 +43,10 @@ pub enum KraftOp {
     Format,
     Meta,
     /// Operations that make a fresh folder ours.
-    Formatting { meta: MetaProperties, left: VecDeque<DiskOp> },
+    Formatting {
+        meta: MetaProperties,
+        left: VecDeque<DiskOp>,
+    },
     CleanRemoved,
     CleanSynced,
     Quorum,
@@ -64,14 +67,22 @@ impl Shard {
     }
 
     pub(super) fn begin_kraft(&mut self) {
-        self.kraft_disk(KraftOp::Format, DiskOp::ReadFile { path: format::FILE.into() });
+        self.kraft_disk(
+            KraftOp::Format,
+            DiskOp::ReadFile {
+                path: format::FILE.into(),
+            },
+        );
     }
 
     pub(super) fn kraft_done(&mut self, op: KraftOp, result: Result<DiskReply, DiskError>) {
         let content = match result {
             Ok(DiskReply::Bytes(bytes)) => Some(bytes),
             Ok(DiskReply::Entries(entries)) => {
-                self.kraft().snapshots = entries.iter().filter_map(|entry| SnapshotId::parse(&entry.name)).collect();
+                self.kraft().snapshots = entries
+                    .iter()
+                    .filter_map(|entry| SnapshotId::parse(&entry.name))
+                    .collect();
                 None
             }
             Ok(_) | Err(DiskError::NotFound { .. }) => None,
@@ -80,7 +91,12 @@ impl Shard {
         match op {
             KraftOp::Format => match content.map(|bytes| format::check(&bytes, self.config.shards)) {
                 Some(Err(why)) => self.fatal(why),
-                _ => self.kraft_disk(KraftOp::Meta, DiskOp::ReadFile { path: files::META_PROPERTIES.into() }),
+                _ => self.kraft_disk(
+                    KraftOp::Meta,
+                    DiskOp::ReadFile {
+                        path: files::META_PROPERTIES.into(),
+                    },
+                ),
             },
             KraftOp::Meta => self.meta_read(content),
             KraftOp::Formatting { meta, mut left } => match left.pop_front() {
@@ -120,10 +136,20 @@ impl Shard {
                 Err(error) => return self.fatal(format!("{}/{error}", self.config.data_dir)),
             };
             let left = VecDeque::from([self.write_format()]);
-            return self.kraft_disk(KraftOp::Formatting { meta, left }, DiskOp::CreateDir { path: METADATA_DIR.into() });
+            return self.kraft_disk(
+                KraftOp::Formatting { meta, left },
+                DiskOp::CreateDir {
+                    path: METADATA_DIR.into(),
+                },
+            );
         }
         let is_partition = |name: &str| matches!(FolderName::parse(name), FolderName::Partition { .. });
-        if let Some(found) = self.boot().root.iter().find(|entry| entry.is_dir && is_partition(&entry.name)) {
+        if let Some(found) = self
+            .boot()
+            .root
+            .iter()
+            .find(|entry| entry.is_dir && is_partition(&entry.name))
+        {
             let name = found.name.clone();
             return self.fatal(format!(
                 "the data folder {} holds {name} but no {}: restore that file, or use an empty folder",
@@ -136,28 +162,54 @@ impl Shard {
             node_id,
             directory_id: self.random.uuid(),
         };
-        tracing::info!("{}: new data folder, cluster id {}", self.config.data_dir, meta.cluster_id);
+        tracing::info!(
+            "{}: new data folder, cluster id {}",
+            self.config.data_dir,
+            meta.cluster_id
+        );
         let node = self.node(meta.directory_id);
         let formatted = match format_files(&meta.cluster_id, &node, self.now.wall_ms) {
             Ok(formatted) => formatted,
             Err(error) => return self.fatal(format!("the data folder cannot be formatted: {error}")),
         };
         let mut left = VecDeque::from([DiskOp::SyncDir { path: String::new() }, self.write_format()]);
-        left.extend(formatted.into_iter().map(|(path, content)| DiskOp::ReplaceFile { path, content }));
-        self.kraft_disk(KraftOp::Formatting { meta, left }, DiskOp::CreateDir { path: METADATA_DIR.into() });
+        left.extend(
+            formatted
+                .into_iter()
+                .map(|(path, content)| DiskOp::ReplaceFile { path, content }),
+        );
+        self.kraft_disk(
+            KraftOp::Formatting { meta, left },
+            DiskOp::CreateDir {
+                path: METADATA_DIR.into(),
+            },
+        );
     }
 
     fn write_format(&self) -> DiskOp {
-        DiskOp::ReplaceFile { path: format::FILE.into(), content: format::encode(self.config.shards) }
+        DiskOp::ReplaceFile {
+            path: format::FILE.into(),
+            content: format::encode(self.config.shards),
+        }
     }
 
     fn folder_is_ours(&mut self, meta: MetaProperties) {
         let is_clean = self.boot().root.iter().any(|entry| entry.name == CLEAN_SHUTDOWN);
-        self.boot().kraft =
-            Some(Kraft { meta, quorum: None, snapshots: Vec::new(), replay: None, is_unclean: !is_clean });
+        self.boot().kraft = Some(Kraft {
+            meta,
+            quorum: None,
+            snapshots: Vec::new(),
+            replay: None,
+            is_unclean: !is_clean,
+        });
         if is_clean {
             // From here on a crash is an unclean stop.
-            self.kraft_disk(KraftOp::CleanRemoved, DiskOp::RemoveFile { path: CLEAN_SHUTDOWN.into() });
+            self.kraft_disk(
+                KraftOp::CleanRemoved,
+                DiskOp::RemoveFile {
+                    path: CLEAN_SHUTDOWN.into(),
+                },
+            );
         } else {
             self.advance_journal();
         }
@@ -175,7 +227,12 @@ impl Shard {
     }
 
     pub(super) fn metadata_log_recovered(&mut self) {
-        self.kraft_disk(KraftOp::Quorum, DiskOp::ReadFile { path: format!("{METADATA_DIR}/{}", files::QUORUM_STATE) });
+        self.kraft_disk(
+            KraftOp::Quorum,
+            DiskOp::ReadFile {
+                path: format!("{METADATA_DIR}/{}", files::QUORUM_STATE),
+            },
+        );
     }
 
     fn quorum_read(&mut self, content: Option<Bytes>) {
@@ -183,7 +240,12 @@ impl Shard {
             Ok(quorum) => self.kraft().quorum = quorum,
             Err(error) => return self.fatal(format!("{METADATA_DIR}/{error}")),
         }
-        self.kraft_disk(KraftOp::Listed, DiskOp::List { path: METADATA_DIR.into() });
+        self.kraft_disk(
+            KraftOp::Listed,
+            DiskOp::List {
+                path: METADATA_DIR.into(),
+            },
+        );
     }
 
     /// The newest snapshot, if there is one.
@@ -218,7 +280,12 @@ impl Shard {
 
     /// The next piece of the metadata log, until its end.
     fn read_metadata(&mut self) {
-        let offset = self.kraft().replay.as_ref().expect("it is being replayed").next_offset();
+        let offset = self
+            .kraft()
+            .replay
+            .as_ref()
+            .expect("it is being replayed")
+            .next_offset();
         let log = &mut self.partition_mut(LogId::METADATA).log;
         let end = log.end();
         if offset >= end {
@@ -232,7 +299,11 @@ impl Shard {
     }
 
     fn read_metadata_from_disk(&mut self, read: DiskRead) {
-        let what = DiskOp::Read { file: read.file.clone(), position: read.position, len: read.len };
+        let what = DiskOp::Read {
+            file: read.file.clone(),
+            position: read.position,
+            len: read.len,
+        };
         self.kraft_disk(KraftOp::Read(Box::new(read)), what);
     }
 
@@ -265,7 +336,9 @@ impl Shard {
             ));
         }
         if self.partition(LogId::METADATA).log.is_read_only() {
-            return self.fatal(format!("{METADATA_DIR}: acknowledged metadata is lost, see the lines above"));
+            return self.fatal(format!(
+                "{METADATA_DIR}: acknowledged metadata is lost, see the lines above"
+            ));
         }
         let mut replay = self.kraft().replay.take().expect("it is being replayed");
         for complaint in replay.take_complaints() {
@@ -273,8 +346,11 @@ impl Shard {
         }
         let (quorum, is_unclean) = (self.kraft().quorum.clone(), self.kraft().is_unclean);
         let directory_id = self.kraft().meta.directory_id;
-        let controller =
-            Controller::new(self.config.broker.node_id, self.partitions_max(), crate::types::Random::new(self.random.next_u64()));
+        let controller = Controller::new(
+            self.config.broker.node_id,
+            self.partitions_max(),
+            crate::types::Random::new(self.random.next_u64()),
+        );
         let node = self.node(directory_id);
         let now_ms = self.now.wall_ms;
         if self.config.only_seal {
@@ -282,9 +358,22 @@ impl Shard {
             self.metadata = Some(Metadata::new(controller, replay, -1, self.config.shards, now_ms));
             return self.publish(image);
         }
-        match start::start(&replay, quorum.as_ref(), &node, is_unclean, now_ms, super::metadata::BATCH_BYTES_MAX) {
+        match start::start(
+            &replay,
+            quorum.as_ref(),
+            &node,
+            is_unclean,
+            now_ms,
+            super::metadata::BATCH_BYTES_MAX,
+        ) {
             Ok(start) => {
-                self.metadata = Some(Metadata::new(controller, replay, start.broker_epoch, self.config.shards, now_ms));
+                self.metadata = Some(Metadata::new(
+                    controller,
+                    replay,
+                    start.broker_epoch,
+                    self.config.shards,
+                    now_ms,
+                ));
                 let path = format!("{METADATA_DIR}/{}", files::QUORUM_STATE);
                 let content = start.quorum_state.encode();
                 self.kraft_disk(KraftOp::Epoch(Box::new(start)), DiskOp::ReplaceFile { path, content });
@@ -319,7 +408,10 @@ impl Shard {
     fn begin_epoch(&mut self, start: start::Start) {
         let partition = self.partition_mut(LogId::METADATA);
         let high_watermark = partition.replica.high_watermark();
-        let leader = Leader { in_sync: vec![], in_sync_min: 0 };
+        let leader = Leader {
+            in_sync: vec![],
+            in_sync_min: 0,
+        };
         partition.replica = Replica::leader(leader, start.epoch, 0, high_watermark);
         self.enter_epoch(LogId::METADATA, start.epoch);
         for batch in start.batches {

@@ -27,18 +27,35 @@ pub struct Asker {
 /// What one shard asks or tells another.
 #[derive(Debug)]
 pub enum Message {
-    Ask { flow: FlowId, ask: Ask },
-    Answer { flow: FlowId, answer: Answer },
+    Ask {
+        flow: FlowId,
+        ask: Ask,
+    },
+    Answer {
+        flow: FlowId,
+        answer: Answer,
+    },
     /// A parked fetch of yours has something new to read here.
-    Wake { flow: FlowId },
+    Wake {
+        flow: FlowId,
+    },
     /// The fetch is over: forget its interest.
-    Forget { flow: FlowId },
+    Forget {
+        flow: FlowId,
+    },
     /// Durable metadata, from the controller's shard.
-    Image { image: Arc<Image> },
+    Image {
+        image: Arc<Image>,
+    },
     /// This shard acts on the metadata up to this offset of the metadata log.
-    ImageHeld { offset: Offset },
+    ImageHeld {
+        offset: Offset,
+    },
     /// This shard has written everything to its segments.
-    Sealed { logs: Vec<SealedLog>, is_clean: bool },
+    Sealed {
+        logs: Vec<SealedLog>,
+        is_clean: bool,
+    },
 }
 
 /// What Kafka's per-folder checkpoint files say of a log after a clean stop.
@@ -53,11 +70,25 @@ pub struct SealedLog {
 
 #[derive(Debug)]
 pub enum Ask {
-    Append { acks: i16, deadline_us: u64, items: Vec<AppendItem> },
-    Read { items: Vec<ReadItem>, bytes_max: usize, park: bool },
-    ListOffsets { items: Vec<ListItem> },
-    EpochEnd { items: Vec<EpochItem> },
-    DeleteRecords { items: Vec<DeleteItem> },
+    Append {
+        acks: i16,
+        deadline_us: u64,
+        items: Vec<AppendItem>,
+    },
+    Read {
+        items: Vec<ReadItem>,
+        bytes_max: usize,
+        park: bool,
+    },
+    ListOffsets {
+        items: Vec<ListItem>,
+    },
+    EpochEnd {
+        items: Vec<EpochItem>,
+    },
+    DeleteRecords {
+        items: Vec<DeleteItem>,
+    },
     LogSizes,
     /// To the controller's shard.
     Admin(AdminRequest),

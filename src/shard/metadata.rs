@@ -78,23 +78,28 @@ impl Shard {
             AdminRequest::CreateTopics(body) => {
                 split(controller.create_topics(&image, &body), AdminReply::CreateTopics)
             }
-            AdminRequest::DeleteTopics(body, version) => {
-                split(controller.delete_topics(&image, &body, version), AdminReply::DeleteTopics)
-            }
-            AdminRequest::CreatePartitions(body) => {
-                split(controller.create_partitions(&image, &body), AdminReply::CreatePartitions)
-            }
+            AdminRequest::DeleteTopics(body, version) => split(
+                controller.delete_topics(&image, &body, version),
+                AdminReply::DeleteTopics,
+            ),
+            AdminRequest::CreatePartitions(body) => split(
+                controller.create_partitions(&image, &body),
+                AdminReply::CreatePartitions,
+            ),
             AdminRequest::AlterConfigs(body) => {
                 split(controller.alter_configs(&image, &body), AdminReply::AlterConfigs)
             }
-            AdminRequest::IncrementalAlterConfigs(body) => {
-                split(controller.incremental_alter_configs(&image, &body), AdminReply::IncrementalAlterConfigs)
-            }
+            AdminRequest::IncrementalAlterConfigs(body) => split(
+                controller.incremental_alter_configs(&image, &body),
+                AdminReply::IncrementalAlterConfigs,
+            ),
             AdminRequest::AutoCreate(names) => split(controller.auto_create(&image, &names), AdminReply::AutoCreate),
             AdminRequest::ProducerIds => {
                 let epoch = image.brokers.get(&node_id).map_or(-1, |broker| broker.epoch);
                 let decision = controller.allocate_producer_ids(&image, node_id, epoch);
-                split(decision, |reply| AdminReply::ProducerIds(reply.map(|block| block.first)))
+                split(decision, |reply| {
+                    AdminReply::ProducerIds(reply.map(|block| block.first))
+                })
             }
         };
         if !records.is_empty() && !self.append_metadata(&records) {
@@ -122,7 +127,10 @@ impl Shard {
     pub(super) fn append_metadata_batch(&mut self, batch: crate::record::Batch) -> bool {
         let log = LogId::METADATA;
         // The metadata log may use what the journal keeps free for internal topics; it never waits for memory.
-        let partition = self.partitions.get_mut(&log).expect("the controller's shard has the metadata log");
+        let partition = self
+            .partitions
+            .get_mut(&log)
+            .expect("the controller's shard has the metadata log");
         if self.commit.failed().is_some() || self.journal.room() < batch.size_bytes as u64 {
             return false;
         }
@@ -137,7 +145,10 @@ impl Shard {
         let stamped = StampedBatch::check(appended.bytes.clone()).expect("what the log took is a batch");
         self.journal_append(log, appended, true);
         let metadata = self.metadata.as_mut().expect("the caller has it");
-        metadata.replay.apply(&stamped).expect("what the controller decides can be applied");
+        metadata
+            .replay
+            .apply(&stamped)
+            .expect("what the controller decides can be applied");
         for complaint in metadata.replay.take_complaints() {
             tracing::warn!("{complaint}");
         }
@@ -150,9 +161,19 @@ impl Shard {
     /// More of the metadata log is durable: shards may act on it.
     pub(super) fn metadata_durable(&mut self) {
         let durable = self.partition(LogId::METADATA).log.durable();
-        let Some(metadata) = self.metadata.as_mut().filter(|metadata| metadata.publish_from <= durable) else { return };
+        let Some(metadata) = self
+            .metadata
+            .as_mut()
+            .filter(|metadata| metadata.publish_from <= durable)
+        else {
+            return;
+        };
         let mut newest = None;
-        while metadata.unpublished.front().is_some_and(|(offset, _)| *offset <= durable) {
+        while metadata
+            .unpublished
+            .front()
+            .is_some_and(|(offset, _)| *offset <= durable)
+        {
             newest = metadata.unpublished.pop_front();
         }
         if let Some((_, image)) = newest {
@@ -162,7 +183,10 @@ impl Shard {
     }
 
     pub(super) fn publish(&mut self, image: Arc<Image>) {
-        for shard in (0..self.config.shards).map(ShardId).filter(|&shard| shard != CONTROLLER) {
+        for shard in (0..self.config.shards)
+            .map(ShardId)
+            .filter(|&shard| shard != CONTROLLER)
+        {
             self.tell(shard, Message::Image { image: image.clone() });
         }
         self.image_published(image);
@@ -220,7 +244,10 @@ impl Shard {
         };
         let (name, end) = (id.file_name(), id.end_offset);
         let path = format!("{}/{name}", self.partition(LogId::METADATA).log.dir());
-        self.disk(Op::Metadata(FileOp::Snapshot { end, name }), DiskOp::ReplaceFile { path, content });
+        self.disk(
+            Op::Metadata(FileOp::Snapshot { end, name }),
+            DiskOp::ReplaceFile { path, content },
+        );
     }
 
     pub(super) fn metadata_file_done(&mut self, op: FileOp, result: Result<DiskReply, DiskError>) {

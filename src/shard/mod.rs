@@ -288,7 +288,11 @@ impl Shard {
 
     fn asked(&mut self, asker: Asker, ask: Ask) {
         match ask {
-            Ask::Append { acks, deadline_us, items } => self.serve_append(asker, acks, deadline_us, items),
+            Ask::Append {
+                acks,
+                deadline_us,
+                items,
+            } => self.serve_append(asker, acks, deadline_us, items),
             Ask::Read { items, bytes_max, park } => self.serve_read(asker, items, bytes_max, park),
             Ask::ListOffsets { items } => self.serve_list_offsets(asker, items),
             Ask::EpochEnd { items } => self.serve_epoch_ends(asker, items),
@@ -302,7 +306,13 @@ impl Shard {
         if asker.shard == self.config.id {
             self.answered(asker.flow, asker.shard, answer);
         } else {
-            self.tell(asker.shard, Message::Answer { flow: asker.flow, answer });
+            self.tell(
+                asker.shard,
+                Message::Answer {
+                    flow: asker.flow,
+                    answer,
+                },
+            );
         }
     }
 

@@ -54,14 +54,24 @@ impl Shard {
         if from_disk.is_empty() {
             return self.answer(asker, Answer::ListOffsets { items: outcomes });
         }
-        self.listing.insert(listing, Listing { asker, outcomes, outstanding: from_disk.len() });
+        self.listing.insert(
+            listing,
+            Listing {
+                asker,
+                outcomes,
+                outstanding: from_disk.len(),
+            },
+        );
         for (index, log, read) in from_disk {
             self.list_from_disk(listing, index, log, read);
         }
     }
 
     fn list_one(&mut self, item: &ListItem) -> Result<ListProgress, ErrorCode> {
-        let partition = self.partitions.get_mut(&item.log).ok_or(ErrorCode::UnknownTopicOrPartition)?;
+        let partition = self
+            .partitions
+            .get_mut(&item.log)
+            .ok_or(ErrorCode::UnknownTopicOrPartition)?;
         partition.replica.check_epoch(item.leader_epoch)?;
         let spec = OffsetSpec::from_wire(item.timestamp).ok_or(ErrorCode::UnsupportedVersion)?;
         let high_watermark = partition.replica.high_watermark();
@@ -73,8 +83,20 @@ impl Shard {
     }
 
     fn list_from_disk(&mut self, listing: u64, index: usize, log: LogId, read: DiskRead) {
-        let what = DiskOp::Read { file: read.file.clone(), position: read.position, len: read.len };
-        self.disk(Op::ListOffsets { listing, index, log, read: Box::new(read) }, what);
+        let what = DiskOp::Read {
+            file: read.file.clone(),
+            position: read.position,
+            len: read.len,
+        };
+        self.disk(
+            Op::ListOffsets {
+                listing,
+                index,
+                log,
+                read: Box::new(read),
+            },
+            what,
+        );
     }
 
     pub(super) fn listed(
@@ -117,15 +139,27 @@ impl Shard {
 
     pub(super) fn serve_epoch_ends(&mut self, asker: Asker, items: Vec<EpochItem>) {
         let outcomes = items.iter().map(|item| {
-            let found = self.partitions.get(&item.log).ok_or(ErrorCode::UnknownTopicOrPartition).and_then(|partition| {
-                partition.replica.check_epoch(item.current_leader_epoch)?;
-                Ok(partition.log.end_offset_for_epoch(item.leader_epoch))
-            });
+            let found = self
+                .partitions
+                .get(&item.log)
+                .ok_or(ErrorCode::UnknownTopicOrPartition)
+                .and_then(|partition| {
+                    partition.replica.check_epoch(item.current_leader_epoch)?;
+                    Ok(partition.log.end_offset_for_epoch(item.leader_epoch))
+                });
             match found {
-                Ok((leader_epoch, end_offset)) => {
-                    EpochOutcome { slot: item.slot, error: ErrorCode::None, leader_epoch, end_offset }
-                }
-                Err(error) => EpochOutcome { slot: item.slot, error, leader_epoch: -1, end_offset: -1 },
+                Ok((leader_epoch, end_offset)) => EpochOutcome {
+                    slot: item.slot,
+                    error: ErrorCode::None,
+                    leader_epoch,
+                    end_offset,
+                },
+                Err(error) => EpochOutcome {
+                    slot: item.slot,
+                    error,
+                    leader_epoch: -1,
+                    end_offset: -1,
+                },
             }
         });
         let items = outcomes.collect();
@@ -134,7 +168,11 @@ impl Shard {
 
     pub(super) fn serve_delete_records(&mut self, asker: Asker, items: Vec<DeleteItem>) {
         let deleting = self.new_id();
-        let state = Deleting { asker, outcomes: Vec::with_capacity(items.len()), outstanding: items.len() };
+        let state = Deleting {
+            asker,
+            outcomes: Vec::with_capacity(items.len()),
+            outstanding: items.len(),
+        };
         self.deleting.insert(deleting, state);
         for item in items {
             let slot = item.slot;
@@ -148,7 +186,10 @@ impl Shard {
 
     /// The low watermark, when nothing is to be done for it.
     fn delete_one(&mut self, deleting: u64, item: &DeleteItem) -> Result<Option<Offset>, ErrorCode> {
-        let partition = self.partitions.get_mut(&item.log).ok_or(ErrorCode::UnknownTopicOrPartition)?;
+        let partition = self
+            .partitions
+            .get_mut(&item.log)
+            .ok_or(ErrorCode::UnknownTopicOrPartition)?;
         if !partition.is_online() || self.commit.failed().is_some() {
             return Err(ErrorCode::KafkaStorageError);
         }
@@ -162,14 +203,22 @@ impl Shard {
         }
         // A start that an earlier request raised and that is not durable yet is waited for as well.
         let offset = offset.max(partition.log.start());
-        partition.starts.push(Starting { deleting, slot: item.slot, offset });
+        partition.starts.push(Starting {
+            deleting,
+            slot: item.slot,
+            offset,
+        });
         self.raise_start(item.log, offset);
         Ok(None)
     }
 
     fn deleted(&mut self, deleting: u64, slot: usize, error: ErrorCode, low_watermark: Offset) {
         let state = self.deleting.get_mut(&deleting).expect("answered once per partition");
-        state.outcomes.push(DeleteOutcome { slot, error, low_watermark });
+        state.outcomes.push(DeleteOutcome {
+            slot,
+            error,
+            low_watermark,
+        });
         state.outstanding -= 1;
         if state.outstanding == 0 {
             let done = self.deleting.remove(&deleting).expect("it is there");
@@ -179,8 +228,12 @@ impl Shard {
 
     /// The log's start is durable at `start`.
     pub(super) fn answer_starts(&mut self, log: LogId, start: Offset) {
-        let Some(partition) = self.partitions.get_mut(&log) else { return };
-        let (done, waiting) = std::mem::take(&mut partition.starts).into_iter().partition(|s| s.offset <= start);
+        let Some(partition) = self.partitions.get_mut(&log) else {
+            return;
+        };
+        let (done, waiting) = std::mem::take(&mut partition.starts)
+            .into_iter()
+            .partition(|s| s.offset <= start);
         partition.starts = waiting;
         let done: Vec<Starting> = done;
         for starting in done {
@@ -189,7 +242,9 @@ impl Shard {
     }
 
     pub(super) fn fail_starts(&mut self, log: LogId, error: ErrorCode) {
-        let Some(partition) = self.partitions.get_mut(&log) else { return };
+        let Some(partition) = self.partitions.get_mut(&log) else {
+            return;
+        };
         for starting in std::mem::take(&mut partition.starts) {
             self.deleted(starting.deleting, starting.slot, error, -1);
         }
@@ -206,5 +261,11 @@ impl Shard {
 }
 
 fn listed_nothing(slot: usize, error: ErrorCode) -> ListOutcome {
-    ListOutcome { slot, error, timestamp: -1, offset: -1, leader_epoch: -1 }
+    ListOutcome {
+        slot,
+        error,
+        timestamp: -1,
+        offset: -1,
+        leader_epoch: -1,
+    }
 }

@@ -4,15 +4,15 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::config::{CompressionType, TimestampType as ConfiguredTimestamp, TopicConfig};
+use crate::journal::Ticket;
 use crate::log::Log;
 use crate::record::{self, Codec, Compression};
 use crate::replica::{Replica, Role};
-use crate::journal::Ticket;
 use crate::types::Offset;
 
 use super::append::{Pending, Waiter};
-use super::message::Asker;
 use super::folders::Folder;
+use super::message::Asker;
 use super::upkeep::Saving;
 
 pub struct Partition {
@@ -121,5 +121,7 @@ impl Partition {
 
 /// A batch may inflate a hundredfold, and a small one to a few megabytes: records of real data stay far below.
 fn inflated_bytes_max(batch_bytes: usize) -> usize {
-    batch_bytes.saturating_mul(100).clamp(16 * 1024 * 1024, 1024 * 1024 * 1024)
+    batch_bytes
+        .saturating_mul(100)
+        .clamp(16 * 1024 * 1024, 1024 * 1024 * 1024)
 }

@@ -5,58 +5,79 @@ use bytes::BytesMut;
 use crate::error::ErrorCode;
 use crate::types::{LogId, ShardId, TopicId};
 use crate::wire::WireError;
+use crate::wire::codec::Text;
 use crate::wire::header::RequestHeader;
-use crate::wire::produce_fetch::*;
+use crate::wire::produce::{self, Produce, ProducePartition};
+use crate::wire::produce_fetch::{BatchIndexAndErrorMessage, PartitionProduceResponse, TopicRef};
 
 use super::message::{Answer, AppendItem, AppendOutcome, Ask, FlowId};
-use super::requests::{Request, decode};
+use super::requests::Request;
 use super::{Flow, Shard};
 
 pub struct Producing {
     request: Request,
     acks: i16,
-    topics: Vec<ProducedTopic>,
-    /// By place in the request, through all topics.
+    /// In the request's order.
+    partitions: Vec<Produced>,
+    /// By place in `partitions`.
     outcomes: Vec<Option<AppendOutcome>>,
     outstanding: usize,
 }
 
-struct ProducedTopic {
-    name: String,
-    id: TopicId,
-    partitions: Vec<i32>,
+struct Produced {
+    topic: Text,
+    topic_id: TopicId,
+    index: i32,
 }
 
 impl Shard {
-    pub(super) fn produce(&mut self, request: Request, header: &RequestHeader, frame: BytesMut) -> Result<(), WireError> {
-        let body: ProduceRequest = decode(&frame.freeze().slice(header.body_at..), request.version)?;
-        let refused = self.produce_request_refused(&body);
-        let mut topics = Vec::with_capacity(body.topic_data.len());
-        let mut outcomes = Vec::new();
+    pub(super) fn produce(
+        &mut self,
+        request: Request,
+        header: &RequestHeader,
+        frame: BytesMut,
+    ) -> Result<(), WireError> {
+        let body = Produce::decode(frame, header)?;
+        let refused = produce_refused(&body);
+        let mut partitions = Vec::with_capacity(body.partitions.len());
+        let mut outcomes = Vec::with_capacity(body.partitions.len());
         let mut by_shard: Vec<Vec<AppendItem>> = (0..self.config.shards).map(|_| Vec::new()).collect();
-        for topic in body.topic_data {
-            let mut partitions = Vec::with_capacity(topic.partition_data.len());
-            for partition in topic.partition_data {
-                let slot = outcomes.len();
-                partitions.push(partition.index);
-                let found = match refused {
-                    Some(error) => Err(error),
-                    None => self.produced_to(request.version, &topic.name, topic.topic_id, partition.index),
-                };
-                match found {
-                    Ok((shard, log)) => {
-                        outcomes.push(None);
-                        let records = BytesMut::from(&partition.records.unwrap_or_default()[..]);
-                        let zstd_allowed = request.version >= 7;
-                        by_shard[usize::from(shard.0)].push(AppendItem { slot, log, records, zstd_allowed });
-                    }
-                    Err(error) => outcomes.push(Some(AppendOutcome::refused(slot, error, None))),
+        for (slot, partition) in body.partitions.into_iter().enumerate() {
+            let ProducePartition {
+                topic,
+                topic_id,
+                index,
+                records,
+                ..
+            } = partition;
+            let found = match refused {
+                Some(error) => Err(error),
+                None => self.produced_to(request.version, &topic, topic_id, index),
+            };
+            match found {
+                Ok((shard, log)) => {
+                    outcomes.push(None);
+                    let records = records.unwrap_or_default();
+                    let zstd_allowed = request.version >= 7;
+                    by_shard[usize::from(shard.0)].push(AppendItem {
+                        slot,
+                        log,
+                        records,
+                        zstd_allowed,
+                    });
                 }
+                Err(error) => outcomes.push(Some(AppendOutcome::refused(slot, error, None))),
             }
-            topics.push(ProducedTopic { name: topic.name, id: topic.topic_id, partitions });
+            partitions.push(Produced { topic, topic_id, index });
         }
         let outstanding = by_shard.iter().filter(|items| !items.is_empty()).count();
-        let producing = Producing { request, acks: body.acks, topics, outcomes, outstanding };
+        let producing = Producing {
+            request,
+            acks: body.acks,
+            partitions,
+            outcomes,
+            outstanding,
+        };
         if outstanding == 0 {
             self.respond_produce(producing);
             return Ok(());
@@ -66,23 +87,27 @@ impl Shard {
         let deadline_us = self.now.mono_us + u64::from(body.timeout_ms.max(0).unsigned_abs()) * 1000;
         for (shard, items) in by_shard.into_iter().enumerate() {
             if !items.is_empty() {
-                self.ask(flow, ShardId(shard as u16), Ask::Append { acks: body.acks, deadline_us, items });
+                self.ask(
+                    flow,
+                    ShardId(shard as u16),
+                    Ask::Append {
+                        acks: body.acks,
+                        deadline_us,
+                        items,
+                    },
+                );
             }
         }
         Ok(())
     }
 
-    /// What is wrong with the request as a whole: every partition is told.
-    fn produce_request_refused(&self, body: &ProduceRequest) -> Option<ErrorCode> {
-        match body.acks {
-            -1..=1 => {}
-            _ => return Some(ErrorCode::InvalidRequiredAcks),
-        }
-        // Transactions need their coordinator, which this broker does not have yet.
-        body.transactional_id.as_ref().map(|_| ErrorCode::InvalidTxnState)
-    }
-
-    fn produced_to(&self, version: i16, name: &str, id: TopicId, partition: i32) -> Result<(ShardId, LogId), ErrorCode> {
+    fn produced_to(
+        &self,
+        version: i16,
+        name: &str,
+        id: TopicId,
+        partition: i32,
+    ) -> Result<(ShardId, LogId), ErrorCode> {
         if version < 13 {
             return self.locate(name, partition);
         }
@@ -95,7 +120,9 @@ impl Shard {
     }
 
     pub(super) fn produce_answered(&mut self, flow: FlowId, mut producing: Producing, answer: Answer) {
-        let Answer::Append { items } = answer else { unreachable!("a produce asks for appends, not {answer:?}") };
+        let Answer::Append { items } = answer else {
+            unreachable!("a produce asks for appends, not {answer:?}")
+        };
         for outcome in items {
             let slot = outcome.slot;
             producing.outcomes[slot] = Some(outcome);
@@ -109,40 +136,71 @@ impl Shard {
     }
 
     fn respond_produce(&mut self, producing: Producing) {
-        let Producing { request, acks, topics, outcomes, .. } = producing;
-        let mut outcomes = outcomes.into_iter().map(|outcome| outcome.expect("every shard has answered"));
+        let Producing {
+            request,
+            acks,
+            partitions,
+            outcomes,
+            ..
+        } = producing;
+        let mut outcomes = outcomes
+            .into_iter()
+            .map(|outcome| outcome.expect("every shard has answered"));
         if acks == 0 {
             // Nobody reads an answer; the closed connection is how the client learns that something was refused.
             let refused = outcomes.find(|outcome| !outcome.error.is_none());
             match refused {
-                Some(outcome) => self.close(request.conn, format!("a produce with acks=0 was refused: {}", outcome.error)),
+                Some(outcome) => self.close(
+                    request.conn,
+                    format!("a produce with acks=0 was refused: {}", outcome.error),
+                ),
                 None => self.finish(request, Vec::new()),
             }
             return;
         }
-        let responses = topics.into_iter().map(|topic| TopicProduceResponse {
-            name: topic.name,
-            topic_id: topic.id,
-            partition_responses: (topic.partitions.into_iter())
-                .zip(outcomes.by_ref())
-                .map(|(index, outcome)| PartitionProduceResponse {
-                    index,
-                    error_code: outcome.error.code(),
-                    base_offset: outcome.base_offset,
-                    log_append_time_ms: outcome.log_append_time_ms,
-                    log_start_offset: outcome.log_start,
-                    record_errors: (outcome.record_index.into_iter())
-                        .map(|batch_index| BatchIndexAndErrorMessage {
-                            batch_index,
-                            batch_index_error_message: outcome.message.clone(),
-                        })
-                        .collect(),
-                    error_message: outcome.message,
-                    ..Default::default()
-                })
-                .collect(),
-        });
-        let response = ProduceResponse { responses: responses.collect(), ..Default::default() };
-        self.respond(request, &response);
+        let answers: Vec<(TopicRef<'_>, PartitionProduceResponse)> = (partitions.iter())
+            .zip(outcomes)
+            .map(|(produced, outcome)| {
+                let topic = TopicRef {
+                    name: &produced.topic,
+                    id: produced.topic_id,
+                };
+                (topic, answer_of(produced.index, outcome))
+            })
+            .collect();
+        match produce::response(request.version, request.correlation_id, 0, &answers, &[]) {
+            Ok(frame) => self.finish(request, vec![frame]),
+            Err(error) => self.close(
+                request.conn,
+                format!("the answer to a produce cannot be written: {error}"),
+            ),
+        }
     }
+}
+
+fn answer_of(index: i32, outcome: AppendOutcome) -> PartitionProduceResponse {
+    PartitionProduceResponse {
+        index,
+        error_code: outcome.error.code(),
+        base_offset: outcome.base_offset,
+        log_append_time_ms: outcome.log_append_time_ms,
+        log_start_offset: outcome.log_start,
+        record_errors: (outcome.record_index.into_iter())
+            .map(|batch_index| BatchIndexAndErrorMessage {
+                batch_index,
+                batch_index_error_message: outcome.message.clone(),
+            })
+            .collect(),
+        error_message: outcome.message,
+        ..Default::default()
+    }
+}
+
+/// What is wrong with the request as a whole: every partition is told.
+fn produce_refused(body: &Produce) -> Option<ErrorCode> {
+    if !(-1..=1).contains(&body.acks) {
+        return Some(ErrorCode::InvalidRequiredAcks);
+    }
+    // Transactions need their coordinator, which this broker does not have yet.
+    body.transactional_id.as_ref().map(|_| ErrorCode::InvalidTxnState)
 }

@@ -44,7 +44,14 @@ impl Shard {
         if from_disk.is_empty() {
             return self.answer(asker, Answer::Read { items: outcomes });
         }
-        self.reading.insert(reading, Reading { asker, outcomes, outstanding: from_disk.len() });
+        self.reading.insert(
+            reading,
+            Reading {
+                asker,
+                outcomes,
+                outstanding: from_disk.len(),
+            },
+        );
         for (index, log, plan) in from_disk {
             self.read_from_disk(reading, index, log, plan);
         }
@@ -58,7 +65,10 @@ impl Shard {
         is_first: bool,
         outcome: &mut ReadOutcome,
     ) -> Result<Option<DiskRead>, ErrorCode> {
-        let partition = self.partitions.get_mut(&item.log).ok_or(ErrorCode::UnknownTopicOrPartition)?;
+        let partition = self
+            .partitions
+            .get_mut(&item.log)
+            .ok_or(ErrorCode::UnknownTopicOrPartition)?;
         partition.replica.check_epoch(item.leader_epoch)?;
         let high_watermark = partition.replica.high_watermark();
         outcome.high_watermark = high_watermark;
@@ -79,7 +89,11 @@ impl Shard {
             false => high_watermark,
         };
         let bytes_max = item.bytes_max.min(bytes_left);
-        match partition.log.read(item.offset, bytes_max, is_first, upto).map_err(|error| error.code())? {
+        match partition
+            .log
+            .read(item.offset, bytes_max, is_first, upto)
+            .map_err(|error| error.code())?
+        {
             ReadPlan::Memory(slices) => {
                 outcome.slices = slices;
                 Ok(None)
@@ -89,8 +103,20 @@ impl Shard {
     }
 
     fn read_from_disk(&mut self, reading: u64, index: usize, log: LogId, read: DiskRead) {
-        let what = DiskOp::Read { file: read.file.clone(), position: read.position, len: read.len };
-        self.disk(Op::Read { reading, index, log, read: Box::new(read) }, what);
+        let what = DiskOp::Read {
+            file: read.file.clone(),
+            position: read.position,
+            len: read.len,
+        };
+        self.disk(
+            Op::Read {
+                reading,
+                index,
+                log,
+                read: Box::new(read),
+            },
+            what,
+        );
     }
 
     pub(super) fn read_done(
@@ -137,7 +163,9 @@ impl Shard {
 
     /// The partition has more to read, or is gone: everyone who waits for it asks again.
     pub(super) fn wake_fetches(&mut self, log: LogId) {
-        let Some(partition) = self.partitions.get_mut(&log) else { return };
+        let Some(partition) = self.partitions.get_mut(&log) else {
+            return;
+        };
         for asker in std::mem::take(&mut partition.interest) {
             self.forget_interest(asker);
             if asker.shard == self.config.id {

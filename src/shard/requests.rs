@@ -38,7 +38,9 @@ impl Shard {
     }
 
     pub(super) fn received(&mut self, conn: ConnId, frame: BytesMut) {
-        let Some(connection) = self.connections.get_mut(&conn) else { return };
+        let Some(connection) = self.connections.get_mut(&conn) else {
+            return;
+        };
         connection.push(frame);
         if connection.unanswered() > UNANSWERED_MAX && self.muted.insert(conn) {
             self.emit(Effect::Mute { conn, muted: true });
@@ -56,7 +58,10 @@ impl Shard {
                 self.emit(Effect::Reply { conn, slices });
             }
             if self.muted.contains(&conn)
-                && self.connections.get(&conn).is_some_and(|c| c.unanswered() <= UNANSWERED_MAX / 2)
+                && self
+                    .connections
+                    .get(&conn)
+                    .is_some_and(|c| c.unanswered() <= UNANSWERED_MAX / 2)
             {
                 self.muted.remove(&conn);
                 self.emit(Effect::Mute { conn, muted: false });
@@ -81,7 +86,10 @@ impl Shard {
         }
         if let Err(error) = self.serve(request, &header, frame) {
             let (api, version) = (header.api, header.version);
-            self.close(conn, format!("a request {api:?} version {version} cannot be read: {error}"));
+            self.close(
+                conn,
+                format!("a request {api:?} version {version} cannot be read: {error}"),
+            );
         }
     }
 
@@ -125,7 +133,10 @@ impl Shard {
             true => ErrorCode::InvalidRequest,
             false => ErrorCode::None,
         };
-        let mut response = ApiVersionsResponse { error_code: error.code(), ..Default::default() };
+        let mut response = ApiVersionsResponse {
+            error_code: error.code(),
+            ..Default::default()
+        };
         if error.is_none() {
             response.api_keys = ApiKey::advertised().collect();
             self.describe_features(&mut response);
@@ -137,7 +148,9 @@ impl Shard {
     fn api_versions_unsupported(&mut self, request: Request) {
         let response = ApiVersionsResponse {
             error_code: ErrorCode::UnsupportedVersion.code(),
-            api_keys: ApiKey::advertised().filter(|api| api.api_key == ApiKey::ApiVersions.code()).collect(),
+            api_keys: ApiKey::advertised()
+                .filter(|api| api.api_key == ApiKey::ApiVersions.code())
+                .collect(),
             ..Default::default()
         };
         self.respond(Request { version: 0, ..request }, &response);
@@ -165,7 +178,9 @@ impl Shard {
 
     /// Ends a connection; replies that are complete are sent first.
     pub(super) fn close(&mut self, conn: ConnId, why: String) {
-        let Some(connection) = self.connections.get_mut(&conn) else { return };
+        let Some(connection) = self.connections.get_mut(&conn) else {
+            return;
+        };
         if connection.is_closing() {
             return;
         }

@@ -129,7 +129,8 @@ impl Shard {
     fn drain(&mut self) {
         let is_waiting = |flow: &Flow| !matches!(flow, Flow::Administering(_));
         let has_failed = self.commit.failed().is_some();
-        if !has_failed && (!self.commit.is_idle() || !self.appending.is_empty() || self.flows.values().any(is_waiting)) {
+        if !has_failed && (!self.commit.is_idle() || !self.appending.is_empty() || self.flows.values().any(is_waiting))
+        {
             return;
         }
         let mut conns: Vec<ConnId> = self.connections.keys().copied().collect();
@@ -150,7 +151,10 @@ impl Shard {
 
     fn seal(&mut self) {
         self.checkpoint_if_due();
-        let open = self.partitions.values().filter(|partition| partition.is_online() && !partition.log.is_closed());
+        let open = self
+            .partitions
+            .values()
+            .filter(|partition| partition.is_online() && !partition.log.is_closed());
         if open.count() > 0 && self.commit.failed().is_none() && !self.space.is_full {
             return;
         }
@@ -159,7 +163,10 @@ impl Shard {
         }
         let all = self.partitions.values().all(|partition| partition.log.is_closed());
         if !all {
-            tracing::error!("shard {}: not every log could be written out; its records stay in the journal", self.config.id.0);
+            tracing::error!(
+                "shard {}: not every log could be written out; its records stay in the journal",
+                self.config.id.0
+            );
             self.stopping().has_failed = true;
         }
         self.stopping().phase = Phase::Saving;
@@ -179,7 +186,9 @@ impl Shard {
                 self.save_recovery_point(log);
             }
         }
-        let is_saving = |p: &super::Partition| p.saving.is_some() || p.can_save() && p.log.is_closed() && p.log.recovery_point_outdated();
+        let is_saving = |p: &super::Partition| {
+            p.saving.is_some() || p.can_save() && p.log.is_closed() && p.log.recovery_point_outdated()
+        };
         if !self.partitions.values().any(is_saving) {
             self.stopping().phase = Phase::SideFiles;
         }
@@ -195,7 +204,10 @@ impl Shard {
         if log != LogId::METADATA && !partition.log.producers().is_empty() {
             let path = side_files::producer_snapshot_name(partition.log.end());
             let content = encode_snapshot(partition.log.producers());
-            files.push(DiskOp::ReplaceFile { path: format!("{dir}/{path}"), content });
+            files.push(DiskOp::ReplaceFile {
+                path: format!("{dir}/{path}"),
+                content,
+            });
         }
         files
     }
@@ -229,7 +241,12 @@ impl Shard {
             Some(write) => {
                 self.stopping().phase = Phase::Journal;
                 let file = self.commit.ring.clone();
-                let what = DiskOp::Write { file, position: write.position, slices: vec![write.block], durable: true };
+                let what = DiskOp::Write {
+                    file,
+                    position: write.position,
+                    slices: vec![write.block],
+                    durable: true,
+                };
                 self.disk(Op::Stop(StopOp::Journal), what);
             }
             None => self.shard_sealed(),
@@ -300,7 +317,10 @@ impl Shard {
                 offset: offset(log),
             };
             let entries: Vec<PartitionOffset> = logs.iter().map(entry).collect();
-            DiskOp::ReplaceFile { path: name.into(), content: side_files::offsets(&entries) }
+            DiskOp::ReplaceFile {
+                path: name.into(),
+                content: side_files::offsets(&entries),
+            }
         };
         let broker_epoch = self.metadata.as_ref().map_or(-1, |metadata| metadata.broker_epoch);
         let files = [

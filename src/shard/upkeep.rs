@@ -58,7 +58,10 @@ impl Shard {
             return None;
         }
         let blocked = (!self.blocked.is_empty()).then(|| self.now.mono_us + BLOCKED_TICK_US);
-        [Some(self.upkeep.next_tick_us), blocked, self.commit.flush_at_us].into_iter().flatten().min()
+        [Some(self.upkeep.next_tick_us), blocked, self.commit.flush_at_us]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     pub(super) fn run_upkeep(&mut self) {
@@ -89,7 +92,9 @@ impl Shard {
         if self.now.mono_us >= self.upkeep.next_expiry_us {
             self.upkeep.next_expiry_us = self.now.mono_us + ms_as_us(config.producer_id_expiration_check_interval_ms);
             for partition in self.partitions.values_mut() {
-                partition.log.expire_producers(self.now, config.producer_id_expiration_ms);
+                partition
+                    .log
+                    .expire_producers(self.now, config.producer_id_expiration_ms);
             }
         }
     }
@@ -105,7 +110,13 @@ impl Shard {
 
     pub(super) fn space_known(&mut self, result: Result<DiskReply, DiskError>) {
         self.space.is_asked = false;
-        let Ok(DiskReply::Space { free_bytes, total_bytes }) = result else { return };
+        let Ok(DiskReply::Space {
+            free_bytes,
+            total_bytes,
+        }) = result
+        else {
+            return;
+        };
         self.space.free_bytes = Some(free_bytes);
         self.space.total_bytes = Some(total_bytes);
         let reserve = self.config.broker.disk_reserve_bytes;
@@ -113,7 +124,10 @@ impl Shard {
             self.disk_full(&self.config.data_dir.clone());
         } else if self.space.is_full {
             self.space.is_full = false;
-            tracing::info!("{}: {free_bytes} bytes are free again, produces are accepted", self.config.data_dir);
+            tracing::info!(
+                "{}: {free_bytes} bytes are free again, produces are accepted",
+                self.config.data_dir
+            );
             self.retry_blocked();
         }
     }
@@ -139,7 +153,9 @@ impl Shard {
 
     /// The log starts at `offset` from now on; answered and acted on when that is durable.
     pub(super) fn raise_start(&mut self, log: LogId, offset: Offset) {
-        let Some(partition) = self.partitions.get_mut(&log) else { return };
+        let Some(partition) = self.partitions.get_mut(&log) else {
+            return;
+        };
         partition.log.raise_start(offset);
         self.want_control(log, ControlWanted::Start(offset));
     }
@@ -187,7 +203,9 @@ impl Shard {
 
     /// Renames what lies below the log's durable start; it is removed after `file.delete.delay.ms`.
     fn give_up_segments(&mut self, log: LogId, start: Offset) {
-        let Some(partition) = self.partitions.get_mut(&log) else { return };
+        let Some(partition) = self.partitions.get_mut(&log) else {
+            return;
+        };
         let dirty_before = partition.log.dirty_bytes();
         let files = partition.log.take_deleted(start, DELETED_SEGMENTS_MAX);
         self.dirty_bytes -= (dirty_before - partition.log.dirty_bytes()) as u64;
@@ -239,7 +257,10 @@ impl Shard {
         }
         due.sort_unstable();
         for (log, start) in due {
-            tracing::info!("{}: retention deletes what is below offset {start}", self.partition(log).name());
+            tracing::info!(
+                "{}: retention deletes what is below offset {start}",
+                self.partition(log).name()
+            );
             self.raise_start(log, start);
         }
     }
@@ -281,7 +302,11 @@ impl Shard {
         let now = self.now;
         let partition = self.partition_mut(log);
         let point = partition.log.recovery_point(now);
-        partition.saving = Some(Saving { point, settles: partition.control, is_written: false });
+        partition.saving = Some(Saving {
+            point,
+            settles: partition.control,
+            is_written: false,
+        });
         self.upkeep.saving += 1;
         self.write_recovery_point(log);
     }
@@ -289,7 +314,9 @@ impl Shard {
     /// Writes the recovery point that waits, if it may be written now.
     pub(super) fn write_recovery_point(&mut self, log: LogId) {
         let unflushed = self.journal.usage().unflushed_bytes > 0;
-        let Some(partition) = self.partitions.get_mut(&log) else { return };
+        let Some(partition) = self.partitions.get_mut(&log) else {
+            return;
+        };
         let Some(saving) = &mut partition.saving else { return };
         if saving.is_written || partition.log.durable() < saving.point.needs_durable {
             return;
@@ -325,7 +352,11 @@ impl Shard {
     pub(super) fn recovery_point_done(&mut self, log: LogId, result: Result<DiskReply, DiskError>) {
         match result {
             Ok(_) => {
-                if let Some(saving) = self.partitions.get(&log).and_then(|partition| partition.saving.as_ref()) {
+                if let Some(saving) = self
+                    .partitions
+                    .get(&log)
+                    .and_then(|partition| partition.saving.as_ref())
+                {
                     self.journal.settled(log, saving.settles);
                 }
             }

@@ -64,7 +64,8 @@ impl Line {
 
     fn send<R: Request>(&mut self, scene: &mut Scene, request: &R, version: i16) -> i32 {
         self.correlation_id += 1;
-        let bytes = frame::request(request, version, self.correlation_id, Some("sim")).expect("the client fills it rightly");
+        let bytes =
+            frame::request(request, version, self.correlation_id, Some("sim")).expect("the client fills it rightly");
         let conn = self.conn.expect("connected");
         scene.act(Action::Send(conn, BytesMut::from(&bytes[4..])));
         self.correlation_id
@@ -123,7 +124,14 @@ pub struct Producer {
 }
 
 impl Producer {
-    pub fn new(random: &mut Random, idempotent: bool, topic: usize, topic_id: TopicId, partition: i32, batches: u64) -> Producer {
+    pub fn new(
+        random: &mut Random,
+        idempotent: bool,
+        topic: usize,
+        topic_id: TopicId,
+        partition: i32,
+        batches: u64,
+    ) -> Producer {
         Producer {
             idempotent,
             topic,
@@ -142,7 +150,10 @@ impl Producer {
     }
 
     fn log(&self) -> LogId {
-        LogId { topic: self.topic_id, partition: self.partition }
+        LogId {
+            topic: self.topic_id,
+            partition: self.partition,
+        }
     }
 
     fn work(&mut self, scene: &mut Scene) {
@@ -154,7 +165,11 @@ impl Producer {
         }
         if self.idempotent && self.producer.is_none() {
             if self.init_sent.is_none() {
-                let request = InitProducerIdRequest { transactional_id: None, transaction_timeout_ms: 1000, ..Default::default() };
+                let request = InitProducerIdRequest {
+                    transactional_id: None,
+                    transaction_timeout_ms: 1000,
+                    ..Default::default()
+                };
                 self.init_sent = Some(self.line.send(scene, &request, 4));
             }
             return;
@@ -198,12 +213,19 @@ impl Producer {
         }
         let sequence = self.next_sequence;
         self.next_sequence += count as i32;
-        Sending { numbers, records: builder.build(), sequence, correlation_id: None }
+        Sending {
+            numbers,
+            records: builder.build(),
+            sequence,
+            correlation_id: None,
+        }
     }
 
     fn send(&mut self, scene: &mut Scene, index: usize) {
-        let partition_data =
-            vec![PartitionProduceData { index: self.partition, records: Some(self.sending[index].records.clone().freeze()) }];
+        let partition_data = vec![PartitionProduceData {
+            index: self.partition,
+            records: Some(self.sending[index].records.clone().freeze()),
+        }];
         let request = ProduceRequest {
             transactional_id: None,
             acks: if scene.random().below(4) == 0 { 1 } else { -1 },
@@ -216,7 +238,14 @@ impl Producer {
         };
         let request = match self.version {
             13 => ProduceRequest {
-                topic_data: request.topic_data.into_iter().map(|t| TopicProduceData { name: String::new(), ..t }).collect(),
+                topic_data: request
+                    .topic_data
+                    .into_iter()
+                    .map(|t| TopicProduceData {
+                        name: String::new(),
+                        ..t
+                    })
+                    .collect(),
                 ..request
             },
             _ => request,
@@ -235,8 +264,13 @@ impl Producer {
             return;
         }
         let (correlation_id, answer) = response::<ProduceRequest>(bytes, self.version);
-        let index = self.sending.iter().position(|s| s.correlation_id == Some(correlation_id));
-        let Some(index) = index else { panic!("an answer to nothing: {answer:?}") };
+        let index = self
+            .sending
+            .iter()
+            .position(|s| s.correlation_id == Some(correlation_id));
+        let Some(index) = index else {
+            panic!("an answer to nothing: {answer:?}")
+        };
         let partition = &answer.responses[0].partition_responses[0];
         let error = ErrorCode::from_code(partition.error_code).expect("a known code");
         match error {
@@ -259,7 +293,10 @@ impl Producer {
                 scene.world.count("produce refused");
                 if self.idempotent {
                     assert!(
-                        !matches!(error, ErrorCode::CorruptMessage | ErrorCode::InvalidRecord | ErrorCode::UnknownServerError),
+                        !matches!(
+                            error,
+                            ErrorCode::CorruptMessage | ErrorCode::InvalidRecord | ErrorCode::UnknownServerError
+                        ),
                         "{error}: {partition:?}"
                     );
                     self.retry(scene);
@@ -351,7 +388,12 @@ impl Producer {
     }
 
     pub fn describe(&self) -> String {
-        format!("producer of {} with {} batches left, sequences {:?}", self.log(), self.batches_left, self.sending.iter().map(|s| s.sequence).collect::<Vec<_>>())
+        format!(
+            "producer of {} with {} batches left, sequences {:?}",
+            self.log(),
+            self.batches_left,
+            self.sending.iter().map(|s| s.sequence).collect::<Vec<_>>()
+        )
     }
 }
 
@@ -402,7 +444,10 @@ impl Consumer {
     }
 
     pub fn log(&self) -> LogId {
-        LogId { topic: self.topic_id, partition: self.partition }
+        LogId {
+            topic: self.topic_id,
+            partition: self.partition,
+        }
     }
 
     /// Where the log began and ended, of a reading that is done.
@@ -535,7 +580,10 @@ impl Consumer {
                     continue;
                 }
                 assert_eq!(record.offset, offset, "{log}: offsets are dense");
-                assert!(record.offset < partition.high_watermark, "{log}: a record beyond the high watermark is visible");
+                assert!(
+                    record.offset < partition.high_watermark,
+                    "{log}: a record beyond the high watermark is visible"
+                );
                 let bytes = record.value.expect("every record has a value");
                 // By name, the answer may be of a topic that was made anew meanwhile.
                 if self.version >= 13 || scene.topics.ids[self.topic] == Some(self.topic_id) {
@@ -627,12 +675,17 @@ enum Asked {
     Create(usize),
     Delete(usize),
     DeleteRecords(usize, i32),
-    Describe(usize),
+    Describe,
 }
 
 impl Administrator {
     pub fn new(volatile: Vec<usize>, requests: u64) -> Administrator {
-        Administrator { line: Line::default(), outstanding: None, volatile, requests_left: requests }
+        Administrator {
+            line: Line::default(),
+            outstanding: None,
+            volatile,
+            requests_left: requests,
+        }
     }
 
     fn work(&mut self, scene: &mut Scene) {
@@ -663,7 +716,10 @@ impl Administrator {
         let id = scene.topics.ids[topic].expect("every topic exists");
         if self.volatile.contains(&topic) && scene.random().below(3) == 0 {
             let request = DeleteTopicsRequest {
-                topics: vec![DeleteTopicState { name: None, topic_id: id }],
+                topics: vec![DeleteTopicState {
+                    name: None,
+                    topic_id: id,
+                }],
                 ..Default::default()
             };
             for partition in 0..scene.topics.partitions[topic] {
@@ -680,12 +736,16 @@ impl Administrator {
                 replica_id: -1,
                 topics: vec![ListOffsetsTopic {
                     name: scene.topics.names[topic].clone(),
-                    partitions: vec![ListOffsetsPartition { partition_index: partition, timestamp: -1, ..Default::default() }],
+                    partitions: vec![ListOffsetsPartition {
+                        partition_index: partition,
+                        timestamp: -1,
+                        ..Default::default()
+                    }],
                 }],
                 ..Default::default()
             };
             self.line.send(scene, &request, 7);
-            self.outstanding = Some(Asked::Describe(topic));
+            self.outstanding = Some(Asked::Describe);
             return;
         }
         let offset = scene.random().below(200) as i64;
@@ -693,7 +753,10 @@ impl Administrator {
         let request = DeleteRecordsRequest {
             topics: vec![DeleteRecordsTopic {
                 name: scene.topics.names[topic].clone(),
-                partitions: vec![DeleteRecordsPartition { partition_index: partition, offset }],
+                partitions: vec![DeleteRecordsPartition {
+                    partition_index: partition,
+                    offset,
+                }],
             }],
             timeout_ms: 1000,
         };
@@ -735,10 +798,12 @@ impl Administrator {
                     && let Some(id) = scene.topics.ids[topic]
                 {
                     scene.world.count("records deleted");
-                    scene.oracle.deleted_records(LogId { topic: id, partition }, result.low_watermark);
+                    scene
+                        .oracle
+                        .deleted_records(LogId { topic: id, partition }, result.low_watermark);
                 }
             }
-            Asked::Describe(_) => {
+            Asked::Describe => {
                 let (_, answer) = response::<ListOffsetsRequest>(bytes, 7);
                 assert_eq!(answer.topics.len(), 1);
             }

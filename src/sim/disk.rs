@@ -289,7 +289,10 @@ impl SimDisk {
                 self.sync_dir(parent);
                 Ok(DiskReply::Done)
             }
-            DiskOp::Space => Ok(DiskReply::Space { free_bytes: self.free_bytes(), total_bytes: self.capacity_bytes }),
+            DiskOp::Space => Ok(DiskReply::Space {
+                free_bytes: self.free_bytes(),
+                total_bytes: self.capacity_bytes,
+            }),
         }
     }
 

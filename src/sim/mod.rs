@@ -111,7 +111,7 @@ pub fn run(seed: u64, trace: bool) -> Report {
 /// A broker whose limits are so small that a short history meets them all.
 fn config(random: &mut Random) -> BrokerConfig {
     let mut config = BrokerConfig::default();
-    config.journal_bytes = [256 * 1024, 512 * 1024, 1024 * 1024][random.below(3) as usize];
+    config.journal_bytes = [1024 * 1024, 1536 * 1024, 4096 * 1024][random.below(3) as usize];
     config.disk_reserve_bytes = 1024 * 1024;
     config.topic.segment_bytes = [4_000, 20_000, 200_000][random.below(3) as usize];
     config.topic.index_interval_bytes = 512;
@@ -143,7 +143,13 @@ impl History {
             volatile.push(topic_count - 1);
         }
         let admin = Administrator::new(volatile, 10 + random.below(40));
-        History { world, oracle: Oracle::default(), topics, clients: vec![Kind::Administrator(admin)], is_ending: false }
+        History {
+            world,
+            oracle: Oracle::default(),
+            topics,
+            clients: vec![Kind::Administrator(admin)],
+            is_ending: false,
+        }
     }
 
     fn play(&mut self) {
@@ -223,8 +229,20 @@ impl History {
     }
 
     fn start_client(&mut self, client: usize) {
-        let History { world, oracle, topics, clients, is_ending } = self;
-        let mut scene = Scene { world, oracle, topics, client, is_ending: *is_ending };
+        let History {
+            world,
+            oracle,
+            topics,
+            clients,
+            is_ending,
+        } = self;
+        let mut scene = Scene {
+            world,
+            oracle,
+            topics,
+            client,
+            is_ending: *is_ending,
+        };
         clients[client].client().start(&mut scene);
     }
 
@@ -240,8 +258,20 @@ impl History {
     }
 
     fn deliver(&mut self, client: usize, what: FromBroker) {
-        let History { world, oracle, topics, clients, is_ending } = self;
-        let mut scene = Scene { world, oracle, topics, client, is_ending: *is_ending };
+        let History {
+            world,
+            oracle,
+            topics,
+            clients,
+            is_ending,
+        } = self;
+        let mut scene = Scene {
+            world,
+            oracle,
+            topics,
+            client,
+            is_ending: *is_ending,
+        };
         clients[client].client().on(&mut scene, what);
     }
 
@@ -312,7 +342,9 @@ impl History {
     fn read_everything(&mut self) -> BTreeMap<LogId, (Offset, Offset, BTreeMap<Offset, Vec<u8>>)> {
         let from = self.clients.len();
         for log in self.oracle.promised_logs() {
-            let Some(topic) = self.topics.ids.iter().position(|id| *id == Some(log.topic)) else { continue };
+            let Some(topic) = self.topics.ids.iter().position(|id| *id == Some(log.topic)) else {
+                continue;
+            };
             let reader = Consumer::new(&mut self.world.random, topic, log.topic, log.partition, true);
             self.clients.push(Kind::Consumer(reader));
             self.start_client(self.clients.len() - 1);
@@ -322,7 +354,9 @@ impl History {
         });
         let mut read = BTreeMap::new();
         for kind in self.clients.drain(from..) {
-            let Kind::Consumer(mut reader) = kind else { unreachable!("only readers were added") };
+            let Kind::Consumer(mut reader) = kind else {
+                unreachable!("only readers were added")
+            };
             let (start, end) = reader.range();
             let found = std::mem::take(&mut reader.found);
             self.oracle.check_whole(reader.log(), start, end, &found);

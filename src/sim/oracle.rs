@@ -69,7 +69,14 @@ fn number_of(bytes: &[u8]) -> Option<RecordNumber> {
 impl Oracle {
     pub fn new_record(&mut self, producer: usize, log: LogId, idempotent: bool) -> RecordNumber {
         self.last_number += 1;
-        self.sent.insert(self.last_number, Sent { producer, log, idempotent });
+        self.sent.insert(
+            self.last_number,
+            Sent {
+                producer,
+                log,
+                idempotent,
+            },
+        );
         self.last_number
     }
 
@@ -83,7 +90,10 @@ impl Oracle {
                 "{log}: offset {offset} was acknowledged for record {before:?} and for record {number}"
             );
             let seen = truth.seen.get(&offset);
-            assert!(seen.is_none_or(|seen| *seen == number), "{log}: a consumer saw {seen:?} at {offset}, acknowledged for {number}");
+            assert!(
+                seen.is_none_or(|seen| *seen == number),
+                "{log}: a consumer saw {seen:?} at {offset}, acknowledged for {number}"
+            );
             self.acked_records += 1;
         }
     }
@@ -91,15 +101,29 @@ impl Oracle {
     /// A consumer, or the final reading, found this value here.
     pub fn saw(&mut self, log: LogId, offset: Offset, bytes: &[u8]) {
         let number = number_of(bytes);
-        let Some(number) = number else { panic!("{log}: the record at {offset} is not what anyone sent ({} bytes)", bytes.len()) };
-        let sent = self.sent.get(&number).unwrap_or_else(|| panic!("{log}: record {number} was never sent"));
+        let Some(number) = number else {
+            panic!(
+                "{log}: the record at {offset} is not what anyone sent ({} bytes)",
+                bytes.len()
+            )
+        };
+        let sent = self
+            .sent
+            .get(&number)
+            .unwrap_or_else(|| panic!("{log}: record {number} was never sent"));
         assert_eq!(sent.log, log, "record {number} was sent to another partition");
         let truth = self.logs.entry(log).or_default();
         if let Some(acked) = truth.acked.get(&offset) {
-            assert_eq!(*acked, number, "{log}: offset {offset} was acknowledged for another record");
+            assert_eq!(
+                *acked, number,
+                "{log}: offset {offset} was acknowledged for another record"
+            );
         }
         let before = truth.seen.insert(offset, number);
-        assert!(before.is_none_or(|before| before == number), "{log}: offset {offset} held {before:?}, now {number}");
+        assert!(
+            before.is_none_or(|before| before == number),
+            "{log}: offset {offset} held {before:?}, now {number}"
+        );
         self.seen_records += 1;
     }
 
@@ -135,7 +159,11 @@ impl Oracle {
 
     /// Logs whose content is still promised.
     pub fn promised_logs(&self) -> Vec<LogId> {
-        self.logs.iter().filter(|(_, truth)| !truth.deleted).map(|(log, _)| *log).collect()
+        self.logs
+            .iter()
+            .filter(|(_, truth)| !truth.deleted)
+            .map(|(log, _)| *log)
+            .collect()
     }
 
     /// Everything of `log` was just read, from `start` to `end`, into `found`: is it all that was promised?
@@ -145,21 +173,40 @@ impl Oracle {
         if truth.deleted {
             return;
         }
-        assert!(start <= truth.start_max, "{log}: starts at {start}, nothing beyond {} was to go", truth.start_max);
-        assert!(start >= truth.start_min, "{log}: starts at {start}, deleting up to {} was confirmed", truth.start_min);
+        assert!(
+            start <= truth.start_max,
+            "{log}: starts at {start}, nothing beyond {} was to go",
+            truth.start_max
+        );
+        assert!(
+            start >= truth.start_min,
+            "{log}: starts at {start}, deleting up to {} was confirmed",
+            truth.start_min
+        );
         if !truth.damaged {
-            assert!(end >= truth.high_watermark, "{log}: ends at {end}, the high watermark was {}", truth.high_watermark);
+            assert!(
+                end >= truth.high_watermark,
+                "{log}: ends at {end}, the high watermark was {}",
+                truth.high_watermark
+            );
             for offset in start..end {
-                assert!(found.contains_key(&offset), "{log}: no record at {offset} of {start}..{end}");
+                assert!(
+                    found.contains_key(&offset),
+                    "{log}: no record at {offset} of {start}..{end}"
+                );
             }
             for (offset, number) in truth.acked.range(start..) {
-                assert!(found.contains_key(offset), "{log}: acknowledged record {number} at {offset} is lost (end {end})");
+                assert!(
+                    found.contains_key(offset),
+                    "{log}: acknowledged record {number} at {offset} is lost (end {end})"
+                );
             }
         }
         let mut last_of_producer: BTreeMap<usize, RecordNumber> = BTreeMap::new();
         let mut counts: BTreeMap<RecordNumber, Offset> = BTreeMap::new();
         for (offset, bytes) in found {
-            let number = number_of(bytes).unwrap_or_else(|| panic!("{log}: the record at {offset} is not what anyone sent"));
+            let number =
+                number_of(bytes).unwrap_or_else(|| panic!("{log}: the record at {offset} is not what anyone sent"));
             let sent = self.sent[&number];
             if !sent.idempotent {
                 continue;
@@ -168,7 +215,10 @@ impl Oracle {
                 panic!("{log}: record {number} is stored twice, at {earlier} and {offset}");
             }
             let last = last_of_producer.insert(sent.producer, number);
-            assert!(last.is_none_or(|last| last < number), "{log}: record {number} at {offset} comes after {last:?}");
+            assert!(
+                last.is_none_or(|last| last < number),
+                "{log}: record {number} at {offset} comes after {last:?}"
+            );
         }
     }
 }

@@ -25,7 +25,11 @@ pub struct Faults {
 }
 
 impl Faults {
-    pub const NONE: Faults = Faults { disk_us_max: 200, net_us_max: 100, io_error_one_in: 0 };
+    pub const NONE: Faults = Faults {
+        disk_us_max: 200,
+        net_us_max: 100,
+        io_error_one_in: 0,
+    };
 }
 
 /// What reaches a client.
@@ -127,7 +131,10 @@ impl World {
     }
 
     pub fn now(&self) -> Now {
-        Now { mono_us: self.now_us, wall_ms: self.wall_start_ms + (self.now_us / 1000) as i64 }
+        Now {
+            mono_us: self.now_us,
+            wall_ms: self.wall_start_ms + (self.now_us / 1000) as i64,
+        }
     }
 
     pub fn is_ready(&self) -> bool {
@@ -188,7 +195,11 @@ impl World {
 
     /// The process is gone after a clean stop.
     pub fn end(&mut self) {
-        assert!(self.in_flight.is_empty(), "stopped with operations in flight: {:?}", self.in_flight);
+        assert!(
+            self.in_flight.is_empty(),
+            "stopped with operations in flight: {:?}",
+            self.in_flight
+        );
         self.end_process();
     }
 
@@ -230,7 +241,8 @@ impl World {
         self.in_flight.clear();
         self.cut_at_effect = None;
         self.mesh_us.clear();
-        self.queue.retain(|_, item| matches!(item, Item::Client(..) | Item::Connect(_)));
+        self.queue
+            .retain(|_, item| matches!(item, Item::Client(..) | Item::Connect(_)));
         for (conn, state) in std::mem::take(&mut self.conns) {
             self.schedule(0, Item::Client(state.client, FromBroker::Closed(conn)));
         }
@@ -238,7 +250,9 @@ impl World {
 
     /// Does the next thing. What a client must look at is returned; false when nothing is left to do.
     pub fn step(&mut self, to_client: &mut Vec<(usize, FromBroker)>) -> bool {
-        let Some(((at_us, _), item)) = self.queue.pop_first() else { return false };
+        let Some(((at_us, _), item)) = self.queue.pop_first() else {
+            return false;
+        };
         self.now_us = self.now_us.max(at_us);
         match item {
             Item::Client(client, what) => to_client.push((client, what)),
@@ -246,7 +260,10 @@ impl World {
             Item::Event(shard, event) => self.round(shard, Some(event)),
             Item::Round(shard) => self.round(shard, None),
             Item::Disk(shard, op) => {
-                let what = self.in_flight.remove(&(shard, op)).expect("an operation completes once");
+                let what = self
+                    .in_flight
+                    .remove(&(shard, op))
+                    .expect("an operation completes once");
                 let result = self.perform_disk(&what);
                 self.round(shard, Some(Event::Disk { op, result }));
             }
@@ -261,7 +278,9 @@ impl World {
     fn perform_disk(&mut self, what: &DiskOp) -> Result<crate::shard::effect::DiskReply, DiskError> {
         if self.faults.io_error_one_in > 0 && self.random.below(self.faults.io_error_one_in) == 0 {
             self.count("input/output error");
-            return Err(DiskError::Io { message: "injected input/output error".into() });
+            return Err(DiskError::Io {
+                message: "injected input/output error".into(),
+            });
         }
         let result = self.disk.perform(what);
         if let Err(DiskError::Full { .. }) = &result {
@@ -339,7 +358,9 @@ impl World {
             if !soon || !matches!(entry.get(), Item::Event(to, _) if *to == shard) {
                 break;
             }
-            let ((at_us, _), Item::Event(_, event)) = entry.remove_entry() else { unreachable!("just seen") };
+            let ((at_us, _), Item::Event(_, event)) = entry.remove_entry() else {
+                unreachable!("just seen")
+            };
             self.now_us = self.now_us.max(at_us);
             let now = self.now();
             self.handle(shard, now, event, &mut out);
@@ -362,7 +383,9 @@ impl World {
     }
 
     fn schedule_round(&mut self, shard: ShardId) {
-        let Some(shard_state) = self.shards.get(usize::from(shard.0)) else { return };
+        let Some(shard_state) = self.shards.get(usize::from(shard.0)) else {
+            return;
+        };
         if let Some(at_us) = shard_state.deadline() {
             let delay = at_us.saturating_sub(self.now_us).max(1);
             self.schedule(delay, Item::Round(shard));
@@ -401,17 +424,27 @@ impl World {
                     return;
                 }
                 let bytes = slices.concat();
-                assert_eq!(bytes[..4], ((bytes.len() - 4) as u32).to_be_bytes(), "the frame's length is right");
+                assert_eq!(
+                    bytes[..4],
+                    ((bytes.len() - 4) as u32).to_be_bytes(),
+                    "the frame's length is right"
+                );
                 state.to_client_us = state.to_client_us.max(now_us + delay);
                 let (at_us, client) = (state.to_client_us, state.client);
                 let response = Bytes::from(bytes).slice(4..);
-                self.schedule(at_us - now_us, Item::Client(client, FromBroker::Response(conn, response)));
+                self.schedule(
+                    at_us - now_us,
+                    Item::Client(client, FromBroker::Response(conn, response)),
+                );
             }
             Effect::Close { conn, why } => {
                 self.note(|| format!("closed: {why}"));
                 if let Some(state) = self.conns.remove(&conn) {
                     let at_us = state.to_client_us.max(self.now_us);
-                    self.schedule(at_us - self.now_us, Item::Client(state.client, FromBroker::Closed(conn)));
+                    self.schedule(
+                        at_us - self.now_us,
+                        Item::Client(state.client, FromBroker::Closed(conn)),
+                    );
                     self.schedule(1, Item::Event(shard, Event::Closed { conn }));
                 }
             }
