@@ -173,23 +173,6 @@ impl Log {
         }
     }
 
-    /// The step failed, or there was no room for it: what it would have written is still dirty and is asked for again.
-    pub fn checkpoint_aborted(&mut self, step: &CheckpointStep) {
-        assert_eq!(
-            self.in_flight.take(),
-            Some(step.segment_base),
-            "{}: a step that was not begun",
-            self.name
-        );
-        if let Some(segment) = self
-            .segments
-            .iter_mut()
-            .find(|segment| segment.base == step.segment_base)
-        {
-            segment.reserved = segment.written;
-        }
-    }
-
     /// From now on [`Log::checkpoint`] also writes the last, partial block and cuts the file to its size. Nothing may be
     /// appended any more.
     pub fn close(&mut self) {
