@@ -85,7 +85,7 @@ fn help_names_every_command_and_option() {
     let output = tidemill(&["--help"]);
     assert!(output.status.success());
     let help = String::from_utf8(output.stdout).unwrap();
-    for command in ["serve", "check", "dump", "settings"] {
+    for command in ["serve", "check", "dump", "trim", "settings"] {
         assert!(help.contains(&format!("\n  {command} ")), "{help}");
     }
     let help = String::from_utf8(tidemill(&["serve", "--help"]).stdout).unwrap();
@@ -162,4 +162,14 @@ fn dump_says_what_is_wrong_with_a_file() {
     assert!(bad("notes.txt", b"hello").contains("no file that Tidemill writes"));
     let output = tidemill(&["dump", "/nowhere/x.log"]);
     assert_eq!(output.status.code(), Some(1));
+}
+
+#[test]
+fn trim_makes_no_folder_of_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = tidemill(&["trim", folder.path().to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(1));
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert!(message.contains("is no data folder: it has no meta.properties"), "{message}");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }

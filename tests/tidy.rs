@@ -1,5 +1,5 @@
-//! Rules of the house that the compiler does not know. Each check is a plain function over text, with a test beside it that
-//! shows it bite, and a test that runs it over the tree.
+//! Rules of the house that the compiler does not know. Each check is a plain function over text, with a test beside it
+//! that shows it bite, and a test that runs it over the tree.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

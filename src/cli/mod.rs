@@ -9,12 +9,13 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use tracing::level_filters::LevelFilter;
 
-use crate::config::{BrokerConfig, ConfigError, LogLevel, Origin, Pair, parse_properties};
+use crate::config::{BrokerConfig, LogLevel, Origin, Pair, parse_properties};
 
 mod check;
 mod dump;
 mod serve;
 mod settings;
+mod trim;
 
 #[derive(Parser)]
 #[command(
@@ -36,6 +37,13 @@ enum Command {
     Check(ConfigOptions),
     /// Show what a file of the data folder says: segments, journals, metadata, recovery points, Kafka's small files
     Dump(dump::Options),
+    /// Complete every segment in the data folder of a stopped broker, so that Kafka's own tools can read them
+    Trim {
+        /// The data folder
+        dir: String,
+        #[command(flatten)]
+        settings: SettingOptions,
+    },
     /// List every setting: key, type, default, bounds and what it does
     Settings {
         /// As the table in README.md
@@ -44,15 +52,22 @@ enum Command {
     },
 }
 
-/// Later ones win: the file, then --set in its order, then the other options.
+/// Later ones win: the file, then --set in its order.
 #[derive(Args)]
-struct ConfigOptions {
+struct SettingOptions {
     /// Settings in the syntax of Kafka's server.properties
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// One setting; `tidemill settings` lists them
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
+}
+
+/// The other options win over the settings.
+#[derive(Args)]
+struct ConfigOptions {
+    #[command(flatten)]
+    settings: SettingOptions,
     /// The data folder (log.dirs)
     #[arg(long, value_name = "DIR")]
     data_dir: Option<String>,
@@ -70,17 +85,24 @@ struct ConfigOptions {
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
     match CommandLine::parse().command {
-        Command::Serve(options) => with_config(&options, serve::run),
-        Command::Check(options) => with_config(&options, check::run),
+        Command::Serve(options) => with_config(options.pairs(), serve::run),
+        Command::Check(options) => with_config(options.pairs(), check::run),
         Command::Dump(options) => dump::run(&options),
+        Command::Trim { dir, settings } => {
+            let folder = settings.pairs().map(|mut pairs| {
+                pairs.push(pair("DIR", "log.dirs", dir));
+                // The broker's own address may be in use, by another one.
+                pairs.push(pair("trim", "listeners", "PLAINTEXT://127.0.0.1:0".into()));
+                pairs
+            });
+            with_config(folder, trim::run)
+        }
         Command::Settings { markdown } => settings::run(markdown),
     }
 }
 
-fn with_config(options: &ConfigOptions, run: impl FnOnce(BrokerConfig) -> ExitCode) -> ExitCode {
-    let config = options
-        .pairs()
-        .and_then(|pairs| BrokerConfig::from_pairs(&pairs).map_err(|e: ConfigError| e.to_string()));
+fn with_config(pairs: Result<Vec<Pair>, String>, run: impl FnOnce(BrokerConfig) -> ExitCode) -> ExitCode {
+    let config = pairs.and_then(|pairs| BrokerConfig::from_pairs(&pairs).map_err(|error| error.to_string()));
     match config {
         Ok(config) => {
             log_to_stderr(config.log_level);
@@ -93,7 +115,7 @@ fn with_config(options: &ConfigOptions, run: impl FnOnce(BrokerConfig) -> ExitCo
     }
 }
 
-impl ConfigOptions {
+impl SettingOptions {
     fn pairs(&self) -> Result<Vec<Pair>, String> {
         let mut pairs = Vec::new();
         if let Some(path) = &self.config {
@@ -107,6 +129,13 @@ impl ConfigOptions {
                 .ok_or_else(|| format!("--set: expected KEY=VALUE, found {set:?}"))?;
             pairs.push(pair("--set", key.trim(), value.to_owned()));
         }
+        Ok(pairs)
+    }
+}
+
+impl ConfigOptions {
+    fn pairs(&self) -> Result<Vec<Pair>, String> {
+        let mut pairs = self.settings.pairs()?;
         let plaintext = |address: &String| format!("PLAINTEXT://{address}");
         let named = [
             ("--data-dir", "log.dirs", self.data_dir.clone()),

@@ -5,7 +5,7 @@ use std::ops::Deref;
 
 use super::setting::list_items;
 use super::setting::{ConfigError, Origin, Pair, Scope, Setting, nearest_key, setting};
-use super::table::{BrokerSettings, TopicConfig};
+use super::table::{BadSetting, BrokerSettings, TopicConfig};
 
 /// Values by key, checked or not: a topic's own, or a broker's of one source.
 pub type Overrides = BTreeMap<String, String>;
@@ -31,7 +31,8 @@ impl Sources {
     }
 }
 
-/// The whole configuration of this broker: its own settings (by [`Deref`]), the defaults of topics, and what was set where.
+/// The whole configuration of this broker: its own settings (by [`Deref`]), the defaults of topics, and what was set
+/// where.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BrokerConfig {
     settings: BrokerSettings,
@@ -63,7 +64,8 @@ impl Default for BrokerConfig {
 }
 
 impl BrokerConfig {
-    /// From a file's lines and the command line's options, weakest first: a later pair replaces an earlier one of its key.
+    /// From a file's lines and the command line's options, weakest first: a later pair replaces an earlier one of its
+    /// key.
     pub fn from_pairs(pairs: &[Pair]) -> Result<BrokerConfig, ConfigError> {
         let mut set = Overrides::new();
         for pair in pairs {
@@ -107,8 +109,8 @@ impl BrokerConfig {
         })
     }
 
-    /// Whether AlterConfigs may leave `values` set as a broker's own or the cluster's default values. The error is Kafka's
-    /// message, for INVALID_REQUEST.
+    /// Whether AlterConfigs may leave `values` set as a broker's own or the cluster's default values. The error is
+    /// Kafka's message, for INVALID_REQUEST.
     pub fn check_dynamic(values: &Overrides) -> Result<(), String> {
         for (key, value) in values {
             check(Scope::Broker, key, value, &Origin::Metadata).map_err(|e| e.kafka_message())?;
@@ -127,7 +129,7 @@ impl BrokerConfig {
         Ok(())
     }
 
-    fn from_sources(sources: Sources) -> Result<BrokerConfig, (&'static str, String)> {
+    fn from_sources(sources: Sources) -> Result<BrokerConfig, BadSetting> {
         let settings = BrokerSettings::read(|key| {
             let default = setting(Scope::Broker, key).and_then(|s| s.default);
             sources
@@ -147,10 +149,11 @@ impl BrokerConfig {
     }
 
     /// What no single setting can say.
-    fn check_together(&self) -> Result<(), (&'static str, String)> {
+    fn check_together(&self) -> Result<(), BadSetting> {
         if self.advertised_listeners.is_none() && self.listeners.is_wildcard() {
             let reason = format!(
-                "clients cannot connect to {}: set advertised.listeners (--advertise) to an address that they can reach",
+                "clients cannot connect to {}: set advertised.listeners (--advertise) to an address that they can \
+                 reach",
                 self.listeners.host
             );
             return Err(("listeners", reason));
@@ -212,7 +215,7 @@ impl TopicConfig {
     }
 }
 
-fn resolve_topic(sources: &Sources, overrides: &Overrides) -> Result<TopicConfig, (&'static str, String)> {
+fn resolve_topic(sources: &Sources, overrides: &Overrides) -> Result<TopicConfig, BadSetting> {
     TopicConfig::read(|key| {
         let setting = setting(Scope::Topic, key).expect("a row of the table");
         topic_text(setting, sources, overrides)
@@ -369,7 +372,8 @@ mod tests {
         let refused = TopicConfig::resolve(&BrokerConfig::default(), &overrides(&[("cleanup.policy", "compact")]));
         assert_eq!(
             refused.unwrap_err().kafka_message(),
-            "Invalid value compact for configuration cleanup.policy: Only delete is supported: compaction is not available yet"
+            "Invalid value compact for configuration cleanup.policy: Only delete is supported: compaction is not \
+             available yet"
         );
     }
 }

@@ -105,8 +105,8 @@ fn names_of(setting: &'static Setting) -> Vec<(&'static str, Option<&'static str
     }
 }
 
-/// Kafka's order: source by source, and in each the names from the finest unit on. A coarser unit's default is left out, as
-/// Kafka does, unless something is set.
+/// Kafka's order: source by source, and in each the names from the finest unit on. A coarser unit's default is left
+/// out, as Kafka does, unless something is set.
 fn synonyms(sources: &Sources, names: &[(&'static str, Option<&'static str>)]) -> Vec<Synonym> {
     let set = [
         (&sources.dynamic_broker, ConfigSource::DynamicBroker),

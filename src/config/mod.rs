@@ -1,12 +1,13 @@
 //! Every setting, once: its key, type, default, bounds, scope and one sentence.
 //!
-//! [`SETTINGS`] is the one source: help, validation, DescribeConfigs, AlterConfigs and the README's table read it, and the
-//! typed structs [`BrokerConfig`] and [`TopicConfig`] are declared by the same rows (`table.rs`). Keys are Kafka's wherever
-//! Kafka has the setting; ours begin with `tidemill.`. A key that is in the table acts; a key of Kafka's on which we do not
-//! act yet is either refused as unknown or *fixed*: shown with the one value that describes what we do, any other refused.
+//! [`SETTINGS`] is the one source: help, validation, DescribeConfigs, AlterConfigs and the README's table read it, and
+//! the typed structs [`BrokerConfig`] and [`TopicConfig`] are declared by the same rows (`table.rs`). Keys are Kafka's
+//! wherever Kafka has the setting; ours begin with `tidemill.`. A key that is in the table acts; a key of Kafka's on
+//! which we do not act yet is either refused as unknown or *fixed*: shown with the one value that describes what we do,
+//! any other refused.
 //!
-//! A topic's value comes from, in this order: its own override, the broker's dynamic configuration, the cluster's dynamic
-//! default, the file or command line (each by the broker's name of the setting), the default.
+//! A topic's value comes from, in this order: its own override, the broker's dynamic configuration, the cluster's
+//! dynamic default, the file or command line (each by the broker's name of the setting), the default.
 
 mod broker;
 mod describe;

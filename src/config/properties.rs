@@ -4,8 +4,8 @@ use super::setting::{ConfigError, Origin, Pair};
 
 /// The pairs of a file, in its order. `path` is for messages.
 ///
-/// `#` and `!` begin comments; `=`, `:` or blanks end a key; a backslash at a line's end continues it, elsewhere it escapes
-/// the next character (`\t \n \r \f \uXXXX`). A key without a value has the empty one.
+/// `#` and `!` begin comments; `=`, `:` or blanks end a key; a backslash at a line's end continues it, elsewhere it
+/// escapes the next character (`\t \n \r \f \uXXXX`). A key without a value has the empty one.
 pub fn parse_properties(path: &str, text: &str) -> Result<Vec<Pair>, ConfigError> {
     let mut pairs = Vec::new();
     let mut lines = text.lines().enumerate();

@@ -1,8 +1,9 @@
-//! The rows. Each declares a field of a typed struct and its [`Setting`]; rows without a field are settings of Kafka's that
-//! have one value here (see [`Setting::fixed`]).
+//! The rows. Each declares a field of a typed struct and its [`Setting`]; rows without a field are settings of Kafka's
+//! that have one value here (see [`Setting::fixed`]).
 //!
-//! A row: doc comment (which is what DescribeConfigs and the README say), `field: Type`, key, Kafka's type, default, bounds,
-//! and for a topic's setting the broker's settings that give its default, for a broker's whether it can be altered at run time.
+//! A row: doc comment (which is what DescribeConfigs and the README say), `field: Type`, key, Kafka's type, default,
+//! bounds, and for a topic's setting the broker's settings that give its default, for a broker's whether it can be
+//! altered at run time.
 
 use super::setting::{Bounds, Bounds::*, FromBroker, Kind::*, Scope, Setting};
 use super::value::{CompressionType, Cores, Endpoint, LogLevel, TimestampType, Value};
@@ -44,11 +45,15 @@ const fn in_units(scale: i64, key: &'static str, default: Option<&'static str>) 
     }
 }
 
+/// A key and why its value is refused.
+pub(super) type BadSetting = (&'static str, String);
+
 const MINUTE_MS: i64 = 60_000;
 const HOUR_MS: i64 = 3_600_000;
 
 macro_rules! topic_settings {
-    ($($(#[doc = $doc:literal])+ $field:ident: $ty:ty = $key:literal, $kind:expr, $default:literal, $bounds:expr, [$($from:expr),*];)*) => {
+    ($($(#[doc = $doc:literal])+ $field:ident: $ty:ty =
+        $key:literal, $kind:expr, $default:literal, $bounds:expr, [$($from:expr),*];)*) => {
         /// How one topic's logs behave: every value resolved (see the module's order of sources).
         #[derive(Clone, Debug, PartialEq)]
         pub struct TopicConfig {
@@ -57,7 +62,7 @@ macro_rules! topic_settings {
 
         impl TopicConfig {
             /// Builds it from `text_of`, which gives a row's checked text. An error is the row's key and the reason.
-            pub(super) fn read(mut text_of: impl FnMut(&'static str) -> String) -> Result<TopicConfig, (&'static str, String)> {
+            pub(super) fn read(mut text_of: impl FnMut(&'static str) -> String) -> Result<TopicConfig, BadSetting> {
                 Ok(TopicConfig { $($field: <$ty as Value>::read(&text_of($key)).map_err(|reason| ($key, reason))?,)* })
             }
         }
@@ -80,7 +85,8 @@ macro_rules! topic_settings {
 }
 
 macro_rules! broker_settings {
-    ($($(#[doc = $doc:literal])+ $field:ident: $ty:ty = $key:literal, $kind:expr, $default:expr, $bounds:expr, $dynamic:expr;)*) => {
+    ($($(#[doc = $doc:literal])+ $field:ident: $ty:ty =
+        $key:literal, $kind:expr, $default:expr, $bounds:expr, $dynamic:expr;)*) => {
         /// The broker's own settings.
         #[derive(Clone, Debug, PartialEq)]
         pub struct BrokerSettings {
@@ -88,8 +94,11 @@ macro_rules! broker_settings {
         }
 
         impl BrokerSettings {
-            /// Builds it from `text_of`, which gives a row's checked text, or None when it is not set and has no default.
-            pub(super) fn read(mut text_of: impl FnMut(&'static str) -> Option<String>) -> Result<BrokerSettings, (&'static str, String)> {
+            /// Builds it from `text_of`, which gives a row's checked text, or None when it is not set and has no
+            /// default.
+            pub(super) fn read(
+                mut text_of: impl FnMut(&'static str) -> Option<String>,
+            ) -> Result<BrokerSettings, BadSetting> {
                 Ok(BrokerSettings {
                     $($field: match text_of($key) {
                         Some(text) => <$ty as Value>::read(&text).map_err(|reason| ($key, reason))?,
@@ -117,44 +126,64 @@ macro_rules! broker_settings {
 }
 
 topic_settings! {
-    /// The codec that batches are stored with: producer keeps each batch as its producer sent it; another value recompresses
-    /// what does not use that codec.
-    compression_type: CompressionType = "compression.type", Text, "producer", OneOf(CompressionType::NAMES), [broker("compression.type", "producer")];
+    /// The codec that batches are stored with: producer keeps each batch as its producer sent it; another value
+    /// recompresses what does not use that codec.
+    compression_type: CompressionType = "compression.type", Text, "producer", OneOf(CompressionType::NAMES),
+        [broker("compression.type", "producer")];
     /// The level for batches that the broker compresses with gzip; -1 is the codec's own default.
-    compression_gzip_level: i32 = "compression.gzip.level", Int, "-1", BetweenOr(1, 9, -1), [broker("compression.gzip.level", "-1")];
+    compression_gzip_level: i32 = "compression.gzip.level", Int, "-1", BetweenOr(1, 9, -1),
+        [broker("compression.gzip.level", "-1")];
     /// The level for batches that the broker compresses with zstd.
-    compression_zstd_level: i32 = "compression.zstd.level", Int, "3", Between(-131_072, 22), [broker("compression.zstd.level", "3")];
+    compression_zstd_level: i32 = "compression.zstd.level", Int, "3", Between(-131_072, 22),
+        [broker("compression.zstd.level", "3")];
     /// How long a file of a deleted segment or partition stays on disk before it is removed, in milliseconds.
-    file_delete_delay_ms: i64 = "file.delete.delay.ms", Long, "60000", AtLeast(0), [broker("log.segment.delete.delay.ms", "60000")];
-    /// How many records may be acknowledged before they are flushed to the device. At 1, the default, every acknowledged
-    /// record is on the device; above it, an acknowledged record survives the broker's end but not the machine's.
+    file_delete_delay_ms: i64 = "file.delete.delay.ms", Long, "60000", AtLeast(0),
+        [broker("log.segment.delete.delay.ms", "60000")];
+    /// How many records may be acknowledged before they are flushed to the device. At 1, the default, every
+    /// acknowledged record is on the device; above it, an acknowledged record survives the broker's end but not the
+    /// machine's.
     flush_messages: i64 = "flush.messages", Long, "1", AtLeast(1), [broker("log.flush.interval.messages", "1")];
     /// How long an acknowledged record may stay unflushed, in milliseconds, when flush.messages is above 1.
     flush_ms: i64 = "flush.ms", Long, "9223372036854775807", AtLeast(0), [unset("log.flush.interval.ms")];
     /// How many bytes of log lie between two entries of the offset and time index.
-    index_interval_bytes: u64 = "index.interval.bytes", Int, "4096", AtLeast(0), [broker("log.index.interval.bytes", "4096")];
+    index_interval_bytes: u64 = "index.interval.bytes", Int, "4096", AtLeast(0),
+        [broker("log.index.interval.bytes", "4096")];
     /// The largest batch, as it arrives and as it is stored, in bytes.
-    max_message_bytes: usize = "max.message.bytes", Int, "1048588", AtLeast(0), [broker("message.max.bytes", "1048588")];
-    /// How far a record's timestamp may lie in the future of the broker's clock, in milliseconds; a batch beyond is refused.
-    /// Has no effect when the broker stamps the time.
-    message_timestamp_after_max_ms: i64 = "message.timestamp.after.max.ms", Long, "3600000", AtLeast(0), [broker("log.message.timestamp.after.max.ms", "3600000")];
-    /// How far a record's timestamp may lie in the past of the broker's clock, in milliseconds; a batch beyond is refused.
-    /// Has no effect when the broker stamps the time.
-    message_timestamp_before_max_ms: i64 = "message.timestamp.before.max.ms", Long, "9223372036854775807", AtLeast(0), [broker("log.message.timestamp.before.max.ms", "9223372036854775807")];
+    max_message_bytes: usize = "max.message.bytes", Int, "1048588", AtLeast(0),
+        [broker("message.max.bytes", "1048588")];
+    /// How far a record's timestamp may lie in the future of the broker's clock, in milliseconds; a batch beyond is
+    /// refused. Has no effect when the broker stamps the time.
+    message_timestamp_after_max_ms: i64 = "message.timestamp.after.max.ms", Long, "3600000", AtLeast(0),
+        [broker("log.message.timestamp.after.max.ms", "3600000")];
+    /// How far a record's timestamp may lie in the past of the broker's clock, in milliseconds; a batch beyond is
+    /// refused. Has no effect when the broker stamps the time.
+    message_timestamp_before_max_ms: i64 = "message.timestamp.before.max.ms", Long, "9223372036854775807", AtLeast(0),
+        [broker("log.message.timestamp.before.max.ms", "9223372036854775807")];
     /// Whether a record's timestamp is the producer's (CreateTime) or the broker's at append (LogAppendTime).
-    message_timestamp_type: TimestampType = "message.timestamp.type", Text, "CreateTime", OneOf(TimestampType::NAMES), [broker("log.message.timestamp.type", "CreateTime")];
+    message_timestamp_type: TimestampType = "message.timestamp.type", Text, "CreateTime", OneOf(TimestampType::NAMES),
+        [broker("log.message.timestamp.type", "CreateTime")];
     /// How many in-sync replicas, the leader among them, a produce with acks=all needs; with fewer it is refused.
     min_insync_replicas: i32 = "min.insync.replicas", Int, "1", AtLeast(1), [broker("min.insync.replicas", "1")];
     /// The size above which a partition's oldest segments are deleted, in bytes; -1 is no limit.
     retention_bytes: Option<i64> = "retention.bytes", Long, "-1", Any, [broker("log.retention.bytes", "-1")];
-    /// The age above which a partition's segments are deleted, in milliseconds since their newest record; -1 is no limit.
-    retention_ms: Option<i64> = "retention.ms", Long, "604800000", AtLeast(-1), [unset("log.retention.ms"), in_units(MINUTE_MS, "log.retention.minutes", None), in_units(HOUR_MS, "log.retention.hours", Some("168"))];
+    /// The age above which a partition's segments are deleted, in milliseconds since their newest record; -1 is no
+    /// limit.
+    retention_ms: Option<i64> = "retention.ms", Long, "604800000", AtLeast(-1),
+        [
+            unset("log.retention.ms"),
+            in_units(MINUTE_MS, "log.retention.minutes", None),
+            in_units(HOUR_MS, "log.retention.hours", Some("168"))
+        ];
     /// The size at which a segment is closed and the next one begins, in bytes.
-    segment_bytes: u64 = "segment.bytes", Int, "1073741824", AtLeast(1024 * 1024), [broker("log.segment.bytes", "1073741824")];
-    /// A random part of up to this many milliseconds is taken off segment.ms, so that partitions do not all roll at once.
-    segment_jitter_ms: i64 = "segment.jitter.ms", Long, "0", AtLeast(0), [unset("log.roll.jitter.ms"), in_units(HOUR_MS, "log.roll.jitter.hours", Some("0"))];
+    segment_bytes: u64 = "segment.bytes", Int, "1073741824", AtLeast(1024 * 1024),
+        [broker("log.segment.bytes", "1073741824")];
+    /// A random part of up to this many milliseconds is taken off segment.ms, so that partitions do not all roll at
+    /// once.
+    segment_jitter_ms: i64 = "segment.jitter.ms", Long, "0", AtLeast(0),
+        [unset("log.roll.jitter.ms"), in_units(HOUR_MS, "log.roll.jitter.hours", Some("0"))];
     /// The age at which a segment is closed even though it is not full, in milliseconds.
-    segment_ms: i64 = "segment.ms", Long, "604800000", AtLeast(1), [unset("log.roll.ms"), in_units(HOUR_MS, "log.roll.hours", Some("168"))];
+    segment_ms: i64 = "segment.ms", Long, "604800000", AtLeast(1),
+        [unset("log.roll.ms"), in_units(HOUR_MS, "log.roll.hours", Some("168"))];
 }
 
 broker_settings! {
@@ -185,15 +214,19 @@ broker_settings! {
     /// The most connections at a time from one address; further ones are closed at once.
     max_connections_per_ip: usize = "max.connections.per.ip", Int, Some("2147483647"), AtLeast(0), STATIC;
     /// How many fetch sessions are kept; a client without one sends the whole list of partitions with each fetch.
-    max_incremental_fetch_session_cache_slots: usize = "max.incremental.fetch.session.cache.slots", Int, Some("1000"), AtLeast(0), STATIC;
+    max_incremental_fetch_session_cache_slots: usize = "max.incremental.fetch.session.cache.slots",
+        Int, Some("1000"), AtLeast(0), STATIC;
     /// The most partitions in one DescribeTopicPartitions response.
     max_request_partition_size_limit: usize = "max.request.partition.size.limit", Int, Some("2000"), AtLeast(1), STATIC;
     /// How many bytes of the metadata log are written before the next snapshot of it.
-    metadata_log_max_record_bytes_between_snapshots: u64 = "metadata.log.max.record.bytes.between.snapshots", Long, Some("20971520"), AtLeast(1), STATIC;
+    metadata_log_max_record_bytes_between_snapshots: u64 = "metadata.log.max.record.bytes.between.snapshots",
+        Long, Some("20971520"), AtLeast(1), STATIC;
     /// How long the metadata log may hold changes that no snapshot has, in milliseconds; 0 is no limit.
-    metadata_log_max_snapshot_interval_ms: i64 = "metadata.log.max.snapshot.interval.ms", Long, Some("3600000"), AtLeast(0), STATIC;
+    metadata_log_max_snapshot_interval_ms: i64 = "metadata.log.max.snapshot.interval.ms",
+        Long, Some("3600000"), AtLeast(0), STATIC;
     /// The size at which a segment of the metadata log is closed, in bytes.
-    metadata_log_segment_bytes: u64 = "metadata.log.segment.bytes", Int, Some("1073741824"), AtLeast(8 * 1024 * 1024), STATIC;
+    metadata_log_segment_bytes: u64 = "metadata.log.segment.bytes",
+        Int, Some("1073741824"), AtLeast(8 * 1024 * 1024), STATIC;
     /// The size of the metadata log and its snapshots above which the oldest of them are deleted, in bytes.
     metadata_max_retention_bytes: Option<i64> = "metadata.max.retention.bytes", Long, Some("104857600"), Any, STATIC;
     /// This broker's number in its cluster.
@@ -201,11 +234,12 @@ broker_settings! {
     /// The number of partitions of topics that are created without one.
     num_partitions: i32 = "num.partitions", Int, Some("1"), AtLeast(1), STATIC;
     /// How often idempotent producers are looked over for ones to forget, in milliseconds.
-    producer_id_expiration_check_interval_ms: i64 = "producer.id.expiration.check.interval.ms", Int, Some("600000"), AtLeast(1), STATIC;
+    producer_id_expiration_check_interval_ms: i64 = "producer.id.expiration.check.interval.ms",
+        Int, Some("600000"), AtLeast(1), STATIC;
     /// How long a partition remembers an idempotent producer that sends nothing, in milliseconds.
     producer_id_expiration_ms: i64 = "producer.id.expiration.ms", Int, Some("86400000"), AtLeast(1), DYNAMIC;
-    /// Memory for requests that arrived and are not answered, of all shards together, in bytes. When it is used up, sockets are
-    /// not read; one request that is larger than what is left is let in at a time.
+    /// Memory for requests that arrived and are not answered, of all shards together, in bytes. When it is used up,
+    /// sockets are not read; one request that is larger than what is left is let in at a time.
     queued_max_request_bytes: usize = "queued.max.request.bytes", Long, Some("33554432"), AtLeast(1024 * 1024), STATIC;
     /// How many connections may wait to be accepted.
     socket_listen_backlog_size: i32 = "socket.listen.backlog.size", Int, Some("50"), AtLeast(1), STATIC;
@@ -215,19 +249,22 @@ broker_settings! {
     socket_request_max_bytes: usize = "socket.request.max.bytes", Int, Some("104857600"), AtLeast(1), STATIC;
     /// The kernel's send buffer of a connection, in bytes; -1 leaves the system's default.
     socket_send_buffer_bytes: Option<usize> = "socket.send.buffer.bytes", Int, Some("-1"), AtLeast(-1), STATIC;
-    /// Memory that keeps recently written records for consumers, of all shards together, in bytes; at least 4 MiB a shard.
+    /// Memory that keeps recently written records for consumers, of all shards together, in bytes; at least 4 MiB a
+    /// shard.
     cache_bytes: u64 = "tidemill.cache.bytes", Long, Some("134217728"), AtLeast(0), STATIC;
-    /// The cores that get a shard each: auto for every core that the process may use, or numbers and ranges such as 0,2-3.
+    /// The cores that get a shard each: auto for every core that the process may use, or numbers and ranges such as
+    /// 0,2-3.
     cores: Cores = "tidemill.cores", Text, Some("auto"), Any, STATIC;
-    /// Memory for records that are not yet in their segments, of all shards together, in bytes; at least 16 MiB a shard. When
-    /// it is used up, appends wait.
+    /// Memory for records that are not yet in their segments, of all shards together, in bytes; at least 16 MiB a
+    /// shard. When it is used up, appends wait.
     dirty_bytes: u64 = "tidemill.dirty.bytes", Long, Some("100663296"), AtLeast(1024 * 1024), STATIC;
     /// Free space below which the data folder counts as full: produces are refused until there is more, in bytes.
     disk_reserve_bytes: u64 = "tidemill.disk.reserve.bytes", Long, Some("268435456"), AtLeast(0), STATIC;
-    /// How long a request that has begun to arrive may take to arrive in full, in milliseconds; then its connection is closed.
+    /// How long a request that has begun to arrive may take to arrive in full, in milliseconds; then its connection is
+    /// closed.
     frame_timeout_ms: i64 = "tidemill.frame.timeout.ms", Long, Some("30000"), AtLeast(1), STATIC;
-    /// The size of each shard's journal, in bytes, a multiple of 4096. A folder's journals keep the size they were made with
-    /// until they are made anew.
+    /// The size of each shard's journal, in bytes, a multiple of 4096. A folder's journals keep the size they were made
+    /// with until they are made anew.
     journal_bytes: u64 = "tidemill.journal.bytes", Long, Some("134217728"), AtLeast(8 * 1024 * 1024), STATIC;
     /// Which events are logged: those of this level and worse.
     log_level: LogLevel = "tidemill.log.level", Text, Some("info"), OneOf(LogLevel::NAMES), STATIC;

@@ -1,4 +1,5 @@
-//! The types that settings have in the typed structs, read from text that [`Setting::check`](super::Setting::check) passed.
+//! The types that settings have in the typed structs, read from text that [`Setting::check`](super::Setting::check)
+//! passed.
 
 use std::fmt;
 

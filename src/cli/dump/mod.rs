@@ -1,11 +1,12 @@
-//! `tidemill dump FILE`: what a file of the data folder says, in the product's own words. The file is only read, and may
-//! belong to a running broker, whose newest bytes may then be missing.
+//! `tidemill dump FILE`: what a file of the data folder says, in the product's own words. The file is only read, and
+//! may belong to a running broker, whose newest bytes may then be missing.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
+use crate::controller::files::{META_PROPERTIES, METADATA_FOLDER, QUORUM_STATE};
 use crate::log::producers::decode_snapshot;
 use crate::log::{DELETED_SUFFIX, RECOVERY_POINT, describe_recovery_point, side_files};
 
@@ -92,7 +93,7 @@ fn show(options: &Options, out: &mut impl Write) -> Result<(), DumpError> {
             None => writeln!(out, "stopped cleanly in an unknown broker epoch")?,
         },
         // Text already.
-        "meta.properties" | "quorum-state" => out.write_all(&content)?,
+        META_PROPERTIES | QUORUM_STATE => out.write_all(&content)?,
         _ if name.ends_with(".snapshot") => {
             for (id, producer) in decode_snapshot(&content).map_err(damaged)?.iter() {
                 writeln!(out, "producer {id} {producer}")?;
@@ -112,5 +113,5 @@ fn is_metadata_log(path: &Path) -> bool {
         .canonicalize()
         .ok()
         .and_then(|path| path.parent().map(Path::to_owned));
-    folder.is_some_and(|folder| folder.file_name().is_some_and(|name| name == "__cluster_metadata-0"))
+    folder.is_some_and(|folder| folder.file_name().is_some_and(|name| name == METADATA_FOLDER))
 }

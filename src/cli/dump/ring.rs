@@ -108,3 +108,100 @@ fn read_at(file: &mut File, position: u64, len: u64) -> Result<Vec<u8>, DumpErro
     file.take(len).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+    use crate::journal::{Append, Config, Frame, Journal};
+    use crate::record::BatchBuilder;
+    use crate::types::{LogId, ShardId};
+
+    /// A ring with one commit of an append and a truncation.
+    fn ring() -> File {
+        let mut file = tempfile::tempfile().unwrap();
+        let mut journal = Journal::create(Config::new(1 << 20, ShardId(0), 1), 77);
+        let mut write = |position, slices: &[Bytes]| {
+            file.seek(SeekFrom::Start(position)).unwrap();
+            slices.iter().for_each(|slice| file.write_all(slice).unwrap());
+        };
+        while let Some(superblock) = journal.begin_superblock() {
+            write(superblock.position, &[superblock.block]);
+            journal.superblock_done();
+        }
+        let batch = BatchBuilder::new()
+            .record(5, Some(b"k"), Some(b"v"))
+            .build_stamped(0, 1);
+        let append = Append {
+            segment_base: 0,
+            position: 0,
+            base_offset: 0,
+            last_offset: 0,
+            leader_epoch: 1,
+            bytes: batch.bytes().clone(),
+        };
+        journal
+            .push(
+                Frame {
+                    log: LogId::METADATA,
+                    body: Body::Append(append),
+                },
+                true,
+            )
+            .unwrap();
+        journal
+            .push(
+                Frame {
+                    log: LogId::METADATA,
+                    body: Body::Truncate { to: 0 },
+                },
+                true,
+            )
+            .unwrap();
+        let commit = journal.begin_commit().unwrap();
+        commit
+            .writes
+            .iter()
+            .for_each(|piece| write(piece.position, &piece.slices));
+        file
+    }
+
+    fn dump(file: &mut File) -> String {
+        let mut out = Vec::new();
+        show(file, true, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn commits_frames_and_records_are_shown() {
+        let text = dump(&mut ring());
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(lines[0].starts_with("superblock "), "{text}");
+        assert!(lines[2].starts_with("commit 1 at 0 "), "{text}");
+        assert!(
+            lines[3].starts_with("  append AAAAAAAAAAAAAAAAAAAAAQ-0 0..=0 epoch 1 "),
+            "{text}"
+        );
+        assert_eq!(lines[4], r#"  0 5 "k": "v""#);
+        assert_eq!(lines[5], "  truncate AAAAAAAAAAAAAAAAAAAAAQ-0 to 0");
+        assert!(lines[6].starts_with("no commit 2 at "), "{text}");
+    }
+
+    #[test]
+    fn a_damaged_frame_is_said() {
+        let mut file = ring();
+        file.seek(SeekFrom::Start(RING_START + COMMIT_HEADER_BYTES as u64 + 20))
+            .unwrap();
+        file.write_all(&[0xFF]).unwrap();
+        assert!(dump(&mut file).contains("no frame 80 bytes into the commit: torn or damaged"));
+    }
+
+    #[test]
+    fn a_file_that_is_no_journal_is_refused() {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(b"something else").unwrap();
+        let mut out = Vec::new();
+        assert!(show(&mut file, false, &mut out).is_err());
+    }
+}
