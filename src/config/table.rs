@@ -217,7 +217,7 @@ broker_settings! {
     max_incremental_fetch_session_cache_slots: usize = "max.incremental.fetch.session.cache.slots",
         Int, Some("1000"), AtLeast(0), STATIC;
     /// The most partitions in one DescribeTopicPartitions response.
-    max_request_partition_size_limit: usize = "max.request.partition.size.limit", Int, Some("2000"), AtLeast(1), STATIC;
+    max_request_partition_size_limit: i32 = "max.request.partition.size.limit", Int, Some("2000"), AtLeast(1), STATIC;
     /// How many bytes of the metadata log are written before the next snapshot of it.
     metadata_log_max_record_bytes_between_snapshots: u64 = "metadata.log.max.record.bytes.between.snapshots",
         Long, Some("20971520"), AtLeast(1), STATIC;
@@ -227,8 +227,6 @@ broker_settings! {
     /// The size at which a segment of the metadata log is closed, in bytes.
     metadata_log_segment_bytes: u64 = "metadata.log.segment.bytes",
         Int, Some("1073741824"), AtLeast(8 * 1024 * 1024), STATIC;
-    /// The size of the metadata log and its snapshots above which the oldest of them are deleted, in bytes.
-    metadata_max_retention_bytes: Option<i64> = "metadata.max.retention.bytes", Long, Some("104857600"), Any, STATIC;
     /// This broker's number in its cluster.
     node_id: i32 = "node.id", Int, Some("1"), AtLeast(0), STATIC;
     /// The number of partitions of topics that are created without one.
@@ -268,10 +266,6 @@ broker_settings! {
     journal_bytes: u64 = "tidemill.journal.bytes", Long, Some("134217728"), AtLeast(8 * 1024 * 1024), STATIC;
     /// Which events are logged: those of this level and worse.
     log_level: LogLevel = "tidemill.log.level", Text, Some("info"), OneOf(LogLevel::NAMES), STATIC;
-    /// How many bytes are appended to a log before its recovery point is saved again.
-    recovery_point_bytes: u64 = "tidemill.recovery.point.bytes", Long, Some("16777216"), AtLeast(1), STATIC;
-    /// How long a changed log may go without saving its recovery point, in milliseconds.
-    recovery_point_interval_ms: i64 = "tidemill.recovery.point.interval.ms", Long, Some("10000"), AtLeast(1), STATIC;
     /// How long an idle shard looks for work before it sleeps, in microseconds; 0 sleeps at once.
     spin_us: u64 = "tidemill.spin.us", Long, Some("50"), Between(0, 10_000), STATIC;
 }

@@ -25,9 +25,6 @@ const TOPIC_OPERATIONS: i32 = 1 << 3 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 
 /// Operations on the cluster.
 const CLUSTER_OPERATIONS: i32 = 1 << 5 | 1 << 7 | 1 << 8 | 1 << 9 | 1 << 10 | 1 << 11 | 1 << 12;
 
-/// `max.request.partition.size.limit`, at Kafka's default.
-const DESCRIBED_PARTITIONS_MAX: i32 = 2000;
-
 /// An answer to Metadata.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MetadataReply {
@@ -315,7 +312,8 @@ pub fn describe_topic_partitions(
         true => Box::new(image.topics_by_name_from(from).map(|topic| (&*topic.name, Some(topic)))),
         false => Box::new(named.iter().map(|&name| (name, image.topic(name)))),
     };
-    let mut room = request.response_partition_limit.clamp(1, DESCRIBED_PARTITIONS_MAX);
+    let room_max = image.broker_config.max_request_partition_size_limit;
+    let mut room = request.response_partition_limit.clamp(1, room_max);
     for (name, topic) in wanted {
         let go_on_at = |partition_index| {
             Some(DescribeTopicPartitionsResponseCursor {
