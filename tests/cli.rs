@@ -171,7 +171,7 @@ fn trim_makes_no_folder_of_its_own() {
     assert_eq!(output.status.code(), Some(1));
     let message = String::from_utf8(output.stderr).unwrap();
     assert!(
-        message.contains("is no data folder: it has no meta.properties"),
+        message.contains("is not a data folder of Tidemill"),
         "{message}"
     );
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
