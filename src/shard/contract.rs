@@ -29,7 +29,7 @@ pub(crate) fn run(perform: Perform) {
     }
     assert!(matches!(
         perform(DiskOp::Space),
-        Ok(DiskReply::Space { free_bytes: 1.. })
+        Ok(DiskReply::Space { free_bytes: 1.., .. })
     ));
 }
 
