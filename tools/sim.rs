@@ -29,6 +29,9 @@ struct Args {
 
 fn main() -> ExitCode {
     let args = Args::parse();
+    if args.trace {
+        tracing_subscriber::fmt().without_time().init();
+    }
     let started = Instant::now();
     let next = AtomicU64::new(args.from);
     let failed = Mutex::new(Vec::new());

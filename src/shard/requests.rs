@@ -51,7 +51,10 @@ impl Shard {
     /// Starts what may start and sends what is complete, on every connection where something happened.
     pub(super) fn run_connections(&mut self) {
         while let Some(conn) = self.touched.pop() {
-            while let Some((number, frame)) = self.connections.get_mut(&conn).and_then(Connection::start) {
+            // A stopping broker sees through what was begun.
+            while !self.is_stopping()
+                && let Some((number, frame)) = self.connections.get_mut(&conn).and_then(Connection::start)
+            {
                 self.start_request(conn, number, frame);
             }
             while let Some(slices) = self.connections.get_mut(&conn).and_then(Connection::next_reply) {

@@ -23,6 +23,8 @@ pub struct Topics {
     pub names: Vec<String>,
     pub ids: Vec<Option<TopicId>>,
     pub partitions: Vec<i32>,
+    /// Those that may be deleted and made again: named by id only, or a late request would reach the next one of the name.
+    pub volatile: Vec<usize>,
 }
 
 /// What a client sees of the history while it acts.
@@ -124,9 +126,11 @@ pub struct Producer {
 }
 
 impl Producer {
+    #[allow(clippy::too_many_arguments)]
     pub fn new(
         random: &mut Random,
         idempotent: bool,
+        by_id: bool,
         topic: usize,
         topic_id: TopicId,
         partition: i32,
@@ -144,7 +148,7 @@ impl Producer {
             sending: VecDeque::new(),
             batches_left: batches,
             in_flight_max: 1 + random.below(5) as usize,
-            version: 9 + random.below(5) as i16,
+            version: if by_id { 13 } else { 9 + random.below(5) as i16 },
             is_over: false,
         }
     }
@@ -666,8 +670,6 @@ impl Client for Consumer {
 pub struct Administrator {
     line: Line,
     outstanding: Option<Asked>,
-    /// Topics of the scene that it may delete.
-    volatile: Vec<usize>,
     requests_left: u64,
 }
 
@@ -679,11 +681,10 @@ enum Asked {
 }
 
 impl Administrator {
-    pub fn new(volatile: Vec<usize>, requests: u64) -> Administrator {
+    pub fn new(requests: u64) -> Administrator {
         Administrator {
             line: Line::default(),
             outstanding: None,
-            volatile,
             requests_left: requests,
         }
     }
@@ -714,7 +715,7 @@ impl Administrator {
         let count = scene.topics.names.len() as u64;
         let topic = scene.random().below(count) as usize;
         let id = scene.topics.ids[topic].expect("every topic exists");
-        if self.volatile.contains(&topic) && scene.random().below(3) == 0 {
+        if scene.topics.volatile.contains(&topic) && scene.random().below(3) == 0 {
             let request = DeleteTopicsRequest {
                 topics: vec![DeleteTopicState {
                     name: None,

@@ -378,6 +378,11 @@ impl SimDisk {
         report
     }
 
+    /// The process that held the descriptors is gone.
+    pub fn close_all(&mut self) {
+        self.open.clear();
+    }
+
     /// Flips one bit of a file, on the device too. False when the file is not that long.
     pub fn flip(&mut self, path: &str, position: usize, bit: u8) -> bool {
         let Ok(Node::File(i)) = self.find(path) else {

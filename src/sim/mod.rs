@@ -127,10 +127,16 @@ impl History {
         let mut random = Random::new(seed ^ 0x7464_6d69_6c6c);
         let config = config(&mut random);
         let topic_count = 1 + random.below(3) as usize;
+        let volatile = if random.below(2) == 0 {
+            vec![topic_count - 1]
+        } else {
+            Vec::new()
+        };
         let topics = Topics {
             names: (0..topic_count).map(|t| format!("topic{t}")).collect(),
             ids: vec![None; topic_count],
             partitions: (0..topic_count).map(|_| 1 + random.below(4) as i32).collect(),
+            volatile,
         };
         let mut world = World::new(seed, config, 64 << 20);
         world.faults = Faults {
@@ -138,11 +144,7 @@ impl History {
             net_us_max: [50, 500][random.below(2) as usize],
             io_error_one_in: 0,
         };
-        let mut volatile = vec![];
-        if random.below(2) == 0 {
-            volatile.push(topic_count - 1);
-        }
-        let admin = Administrator::new(volatile, 10 + random.below(40));
+        let admin = Administrator::new(10 + random.below(40));
         History {
             world,
             oracle: Oracle::default(),
@@ -221,7 +223,8 @@ impl History {
             _ => {
                 let batches = 5 + random.below(80);
                 let idempotent = random.below(4) != 0;
-                Kind::Producer(Producer::new(random, idempotent, topic, id, partition, batches))
+                let by_id = self.topics.volatile.contains(&topic);
+                Kind::Producer(Producer::new(random, idempotent, by_id, topic, id, partition, batches))
             }
         };
         self.clients.push(kind);
@@ -353,8 +356,8 @@ impl History {
             history.clients[from..].iter_mut().all(|kind| kind.client().is_done())
         });
         let mut read = BTreeMap::new();
-        for kind in self.clients.drain(from..) {
-            let Kind::Consumer(mut reader) = kind else {
+        for kind in &mut self.clients[from..] {
+            let Kind::Consumer(reader) = kind else {
                 unreachable!("only readers were added")
             };
             let (start, end) = reader.range();

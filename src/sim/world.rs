@@ -236,6 +236,7 @@ impl World {
 
     fn end_process(&mut self) {
         self.shards.clear();
+        self.disk.close_all();
         self.ready.clear();
         self.stopped.clear();
         self.in_flight.clear();
@@ -462,7 +463,7 @@ impl World {
             Effect::ToShard { to, message } => self.send(shard, to, message),
             Effect::Disk { op, what } => {
                 let delay = 1 + self.random.below(self.faults.disk_us_max);
-                self.in_flight.insert((shard, op), what);
+                self.in_flight.insert((shard, op), of_shard(shard, what));
                 self.schedule(delay, Item::Disk(shard, op));
             }
             Effect::Compute { op, what } => {
@@ -492,6 +493,21 @@ impl World {
             self.trace.as_mut().expect("just seen").push(line);
         }
     }
+}
+
+/// File ids are a shard's own; the disk has one table for all.
+fn of_shard(shard: ShardId, mut what: DiskOp) -> DiskOp {
+    match &mut what {
+        DiskOp::Write { file, .. }
+        | DiskOp::Sync { file }
+        | DiskOp::Read { file, .. }
+        | DiskOp::Reserve { file, .. }
+        | DiskOp::Fill { file, .. }
+        | DiskOp::Truncate { file, .. }
+        | DiskOp::Close { file } => file.id.0 |= u64::from(shard.0) << 48,
+        _ => {}
+    }
+    what
 }
 
 /// One line of a value's debug form, without its bytes.
