@@ -29,6 +29,9 @@ pub struct Request {
 impl Shard {
     pub(super) fn connected(&mut self, conn: ConnId) {
         self.connections.insert(conn, Connection::default());
+        if !self.is_serving() {
+            self.close(conn, String::new());
+        }
     }
 
     pub(super) fn closed(&mut self, conn: ConnId) {

@@ -76,7 +76,10 @@ impl Shard {
         if !self.blocked.is_empty() {
             self.retry_blocked();
         }
-        if self.now.mono_us < self.upkeep.next_tick_us || !self.is_serving() {
+        if self.is_stopping() {
+            return self.stop_may_go_on();
+        }
+        if self.now.mono_us < self.upkeep.next_tick_us {
             return;
         }
         self.upkeep.next_tick_us = self.now.mono_us + TICK_US;
