@@ -186,7 +186,7 @@ impl Shard {
 
     /// Every answer is there: respond, or wait.
     fn consider(&mut self, flow: FlowId, mut fetching: Box<Fetching>) {
-        if fetching.is_enough() || self.now.mono_us >= fetching.deadline_us {
+        if fetching.is_enough() || self.now.mono_us >= fetching.deadline_us || self.is_stopping() {
             return self.respond_fetch(flow, *fetching);
         }
         if !fetching.is_parked {

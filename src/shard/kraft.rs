@@ -143,19 +143,21 @@ impl Shard {
                 },
             );
         }
-        let is_partition = |name: &str| matches!(FolderName::parse(name), FolderName::Partition { .. });
-        if let Some(found) = self
-            .boot()
-            .root
-            .iter()
-            .find(|entry| entry.is_dir && is_partition(&entry.name))
-        {
+        // The power may fail while a folder is formatted; the journal is made after that, so that with one there was more.
+        let is_used = |name: &str| match FolderName::parse(name) {
+            FolderName::Partition { topic, .. } => *topic != *METADATA_TOPIC,
+            _ => name.ends_with(".ring"),
+        };
+        if let Some(found) = self.boot().root.iter().find(|entry| is_used(&entry.name)) {
             let name = found.name.clone();
-            return self.fatal(format!(
-                "the data folder {} holds {name} but no {}: restore that file, or use an empty folder",
-                self.config.data_dir,
-                files::META_PROPERTIES
-            ));
+            // The other shards' journals are made at the same time as the folder is formatted.
+            if !name.ends_with(".ring") || name == *self.commit.ring.path {
+                return self.fatal(format!(
+                    "the data folder {} holds {name} but no {}: restore that file, or use an empty folder",
+                    self.config.data_dir,
+                    files::META_PROPERTIES
+                ));
+            }
         }
         let meta = MetaProperties {
             cluster_id: self.random.uuid().to_string(),

@@ -689,6 +689,11 @@ impl Administrator {
         }
     }
 
+    /// Nothing new is asked for.
+    pub fn wind_up(&mut self) {
+        self.requests_left = 0;
+    }
+
     fn work(&mut self, scene: &mut Scene) {
         if self.is_done() || self.outstanding.is_some() || (scene.is_ending && self.requests_left == 0) {
             return;

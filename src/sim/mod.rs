@@ -318,14 +318,16 @@ impl History {
         self.world.start(shards);
         self.step_until("recovery", |history| history.world.is_ready());
         for kind in &mut self.clients {
-            if let Kind::Producer(producer) = kind {
-                producer.wind_up();
+            match kind {
+                Kind::Producer(producer) => producer.wind_up(),
+                Kind::Administrator(admin) => admin.wind_up(),
+                Kind::Consumer(_) => {}
             }
         }
-        self.step_until("the producers' end", |history| {
+        self.step_until("the end of what clients began", |history| {
             history.clients.iter_mut().all(|kind| match kind {
-                Kind::Producer(producer) => producer.is_done(),
-                _ => true,
+                Kind::Consumer(_) => true,
+                other => other.client().is_done(),
             })
         });
         let first = self.read_everything();
