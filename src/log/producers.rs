@@ -39,7 +39,7 @@ pub struct Written {
 
 impl Written {
     pub fn first_offset(&self) -> Offset {
-        self.last_offset - self.offset_delta as i64
+        self.last_offset.wrapping_sub(self.offset_delta as i64)
     }
 
     pub fn first_sequence(&self) -> i32 {

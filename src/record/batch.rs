@@ -348,6 +348,13 @@ pub enum RecordError {
     BaseOffset { base_offset: Offset },
     #[error("the record batch claims {count} records and a last offset delta of {last_offset_delta}")]
     Count { count: i32, last_offset_delta: i32 },
+    #[error(
+        "the record batch claims the offsets from {base_offset} on with a last offset delta of {last_offset_delta}"
+    )]
+    Offsets {
+        base_offset: Offset,
+        last_offset_delta: i32,
+    },
     #[error("clients may not write control records")]
     Control,
     #[error("invalid sequence number {base_sequence} in a record batch of producer {producer_id}")]
@@ -386,7 +393,9 @@ impl RecordError {
         use RecordError::*;
         match self {
             // Retriable: a transport or a memory may have flipped a bit, the producer still has the true bytes.
-            Truncated { .. } | Length { .. } | UnknownMagic { .. } | Crc { .. } => ErrorCode::CorruptMessage,
+            Truncated { .. } | Length { .. } | UnknownMagic { .. } | Crc { .. } | Offsets { .. } => {
+                ErrorCode::CorruptMessage
+            }
             // The CRC is right, so it was built wrong: sending it again would not help.
             Empty
             | OldFormat { .. }
@@ -538,6 +547,7 @@ impl StampedBatch {
         let header = Header::decode(&bytes)?;
         check_whole(&bytes, &header)?;
         check_crc(&bytes, &header)?;
+        check_offsets(&header)?;
         Ok(StampedBatch { header, bytes })
     }
 
@@ -577,6 +587,18 @@ fn check_whole(bytes: &[u8], header: &Header) -> Result<(), RecordError> {
             extra: have - header.size_bytes,
         }),
         _ => Ok(()),
+    }
+}
+
+/// Offsets that run backwards or beyond the last number there is would make every search in a log wrong.
+pub(super) fn check_offsets(header: &Header) -> Result<(), RecordError> {
+    let (base_offset, last_offset_delta) = (header.base_offset, header.last_offset_delta);
+    match base_offset >= 0 && last_offset_delta >= 0 && base_offset < Offset::MAX - last_offset_delta as i64 {
+        true => Ok(()),
+        false => Err(RecordError::Offsets {
+            base_offset,
+            last_offset_delta,
+        }),
     }
 }
 
@@ -891,6 +913,21 @@ mod tests {
                 RecordError::InflatedTooLarge { max: 1 << 20 },
                 "{codec}"
             );
+        }
+    }
+
+    #[test]
+    fn offsets_do_not_run_backwards() {
+        let stamped = three().build_stamped(0, 0);
+        for (base_offset, taken) in [
+            (-1, false),
+            (i64::MAX - 3, true),
+            (i64::MAX - 2, false),
+            (i64::MIN, false),
+        ] {
+            let mut moved = BytesMut::from(&stamped.bytes()[..]);
+            moved[BASE_OFFSET].copy_from_slice(&i64::to_be_bytes(base_offset));
+            assert_eq!(StampedBatch::check(moved.freeze()).is_ok(), taken, "{base_offset}");
         }
     }
 

@@ -2,7 +2,9 @@
 
 use bytes::Bytes;
 
-use super::batch::{HEADER_BYTES, Header, PREFIX_BYTES, RecordError, StampedBatch, check_crc, size_of_batch};
+use super::batch::{
+    HEADER_BYTES, Header, PREFIX_BYTES, RecordError, StampedBatch, check_crc, check_offsets, size_of_batch,
+};
 
 /// How closely a [`Scan`] looks at each batch.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -106,17 +108,7 @@ impl<'a> Scan<'a> {
         if self.depth == Depth::Crc {
             check_crc(bytes, &header).map_err(|why| Stop::Corrupt { position, why })?;
         }
-        // Offsets that run backwards would make every search in the log wrong.
-        if header.base_offset < 0 || header.last_offset_delta < 0 {
-            let (count, last_offset_delta) = (header.record_count, header.last_offset_delta);
-            return Err(Stop::Corrupt {
-                position,
-                why: RecordError::Count {
-                    count,
-                    last_offset_delta,
-                },
-            });
-        }
+        check_offsets(&header).map_err(|why| Stop::Corrupt { position, why })?;
         Ok(View {
             header,
             position,
