@@ -145,8 +145,9 @@ impl Log {
         if from >= segment.written {
             return self.search_memory(search, segment.base, from);
         }
+        let offset = search.from_offset;
         let stretch = Stretch {
-            file: segment.file().expect("a file with written bytes was opened"),
+            file: segment.file().ok_or(ReadError::Missing { offset })?,
             segment_base: segment.base,
             generation: self.generation,
             from,

@@ -23,6 +23,8 @@ mod read;
 mod recover;
 mod retain;
 mod segment;
+#[cfg(test)]
+mod situations;
 pub mod side_files;
 mod tail;
 mod truncate;

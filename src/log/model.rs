@@ -11,21 +11,21 @@ use crate::types::{BLOCK_BYTES, Entry, File, FileIds, LogId, Now, OPERATION_BYTE
 
 use super::*;
 
-const DIR: &str = "t-0";
-const EPOCH: LeaderEpoch = 3;
+pub(super) const DIR: &str = "t-0";
+pub(super) const EPOCH: LeaderEpoch = 3;
 
 /// What a file holds now, and what it holds after the power fails.
 #[derive(Clone, Default)]
-struct TestFile {
-    live: Vec<u8>,
-    durable: Vec<u8>,
+pub(super) struct TestFile {
+    pub live: Vec<u8>,
+    pub durable: Vec<u8>,
     /// Its name is on the device.
     is_named: bool,
 }
 
 #[derive(Clone, Default)]
-struct TestDisk {
-    files: BTreeMap<String, TestFile>,
+pub(super) struct TestDisk {
+    pub files: BTreeMap<String, TestFile>,
     /// Names that were removed and whose folder is not synced.
     removed: BTreeMap<String, TestFile>,
 }
@@ -48,17 +48,17 @@ impl TestDisk {
         file.live[position as usize..][..bytes.len()].copy_from_slice(&bytes);
     }
 
-    fn sync(&mut self, path: &str) {
+    pub fn sync(&mut self, path: &str) {
         let file = self.files.get_mut(path).expect("it exists");
         file.durable = file.live.clone();
     }
 
-    fn sync_folder(&mut self) {
+    pub fn sync_folder(&mut self) {
         self.removed.clear();
         self.files.values_mut().for_each(|file| file.is_named = true);
     }
 
-    fn remove(&mut self, path: &str) {
+    pub fn remove(&mut self, path: &str) {
         if let Some(file) = self.files.remove(path).filter(|file| file.is_named) {
             self.removed.insert(path.to_string(), file);
         }
@@ -75,7 +75,7 @@ impl TestDisk {
         self.sync_folder();
     }
 
-    fn read(&self, file: &File, position: u64, len: usize) -> Bytes {
+    pub fn read(&self, file: &File, position: u64, len: usize) -> Bytes {
         assert!(position % BLOCK_BYTES == 0 && len as u64 % BLOCK_BYTES == 0);
         assert!(len > 0 && len <= OPERATION_BYTES_MAX);
         let live = &self.files[&*file.path].live;
@@ -127,37 +127,36 @@ impl TestDisk {
 
 /// A batch that was appended.
 #[derive(Clone, Debug)]
-struct Written {
-    base: Offset,
-    next: Offset,
-    bytes: Bytes,
+pub(super) struct Written {
+    pub base: Offset,
+    pub next: Offset,
+    pub bytes: Bytes,
     timestamps: Vec<i64>,
 }
 
-struct World {
-    disk: TestDisk,
-    log: Log,
-    files: FileIds,
-    arena: BytesMut,
-    now: Now,
-    random: Random,
+pub(super) struct World {
+    pub disk: TestDisk,
+    pub log: Log,
+    pub files: FileIds,
+    pub arena: BytesMut,
+    pub now: Now,
+    pub random: Random,
     /// The journal: frames, of which the first `durable_frames` survive.
-    frames: Vec<Replay>,
-    durable_frames: usize,
-    batches: Vec<Written>,
+    pub frames: Vec<Replay>,
+    pub durable_frames: usize,
+    pub batches: Vec<Written>,
     /// What a client was told.
-    acknowledged: Offset,
-    durable_start: Offset,
-    point: Option<RecoveryPoint>,
-    sequence: i32,
+    pub acknowledged: Offset,
+    pub durable_start: Offset,
+    pub point: Option<RecoveryPoint>,
+    pub sequence: i32,
     /// Segments or the recovery point were taken away: producers need not be what they were.
-    producers_may_differ: bool,
-    lost_point: bool,
+    pub producers_may_differ: bool,
 }
 
-fn config() -> LogConfig {
+fn config(segment_bytes: u64) -> LogConfig {
     LogConfig {
-        segment_bytes: 40_000,
+        segment_bytes,
         segment_ms: i64::MAX,
         segment_jitter_ms: 0,
         index_interval_bytes: 3000,
@@ -174,14 +173,18 @@ fn id() -> LogId {
 }
 
 impl World {
-    fn new(seed: u64) -> World {
+    pub fn new(seed: u64) -> World {
+        World::with_segments(seed, 40_000)
+    }
+
+    pub fn with_segments(seed: u64, segment_bytes: u64) -> World {
         let now = Now {
             mono_us: 1,
             wall_ms: 1_000_000,
         };
         let mut world = World {
             disk: TestDisk::default(),
-            log: Log::create(id(), "t-0", DIR, config(), now),
+            log: Log::create(id(), "t-0", DIR, config(segment_bytes), now),
             files: FileIds::default(),
             arena: BytesMut::new(),
             now,
@@ -194,7 +197,6 @@ impl World {
             point: None,
             sequence: 0,
             producers_may_differ: false,
-            lost_point: false,
         };
         assert!(world.log.become_leader(EPOCH));
         let start_offset = 0;
@@ -205,7 +207,13 @@ impl World {
         world
     }
 
-    fn append(&mut self, records: usize, value_bytes: usize) {
+    /// The producer goes on where the log says, or anew when it was forgotten.
+    pub fn follow_sequence(&mut self) {
+        let producer = self.log.producers().get(9);
+        self.sequence = producer.map_or(0, |producer| producer.last_sequence() + 1);
+    }
+
+    pub fn append(&mut self, records: usize, value_bytes: usize) {
         let mut builder = BatchBuilder::new().producer(9, 0, self.sequence);
         let mut timestamps = Vec::new();
         for _ in 0..records {
@@ -232,7 +240,7 @@ impl World {
         }));
     }
 
-    fn commit(&mut self) {
+    pub fn commit(&mut self) {
         self.durable_frames = self.frames.len();
         self.acknowledged = self.log.end();
         self.log.committed(self.acknowledged);
@@ -241,23 +249,27 @@ impl World {
     }
 
     /// Some frames of the front are not needed any more.
-    fn trim_journal(&mut self) {
+    pub fn trim_journal(&mut self) {
         let applied = self.log.applied();
         let settled = !self.log.has_unsaved_control() && self.point.is_none() && !self.log.is_saving();
-        let needed = self.frames[..self.durable_frames]
-            .iter()
-            .take_while(|frame| match frame {
-                Replay::Append(append) => append.last_offset < applied,
-                Replay::Restate { .. } => true,
-                _ => settled,
-            });
+        let frames = &self.frames[..self.durable_frames];
+        let is_cut = |i: usize, base: Offset| {
+            frames[i..]
+                .iter()
+                .any(|frame| matches!(frame, Replay::Truncate { to } if *to <= base))
+        };
+        let needed = frames.iter().enumerate().take_while(|(i, frame)| match frame {
+            Replay::Append(append) => append.last_offset < applied || is_cut(*i, append.base_offset),
+            Replay::Restate { .. } => true,
+            _ => settled,
+        });
         let gone = needed.count();
         self.frames.drain(..gone);
         self.durable_frames -= gone;
     }
 
     /// Writes what replay needs once more at the end, and forgets the older frames.
-    fn carry(&mut self) {
+    pub fn carry(&mut self) {
         if self.log.has_unsaved_control() || self.log.is_saving() {
             return;
         }
@@ -278,7 +290,7 @@ impl World {
     }
 
     /// Does the first `parts` parts of the next checkpoint; true when that was all of it.
-    fn checkpoint(&mut self, bytes_max: usize, mut parts: usize) -> bool {
+    pub fn checkpoint(&mut self, bytes_max: usize, mut parts: usize) -> bool {
         let Some(step) = self.log.checkpoint(bytes_max, &mut self.files) else {
             return true;
         };
@@ -321,36 +333,35 @@ impl World {
         true
     }
 
-    fn take_point(&mut self) {
+    pub fn take_point(&mut self) {
         if self.point.is_none() && !self.log.is_saving() {
             self.point = Some(self.log.recovery_point(self.now));
         }
         self.save_point_if_durable();
     }
 
-    fn save_point_if_durable(&mut self) {
+    pub fn save_point_if_durable(&mut self) {
         if let Some(point) = self.point.take_if(|point| point.needs_durable <= self.acknowledged) {
             assert!(self.log.recovery_point_holds(&point));
             self.disk.replace(&point.path, &point.content);
             self.log.recovery_point_saved();
-            self.lost_point = false;
         }
     }
 
-    fn raise_start(&mut self, offset: Offset) {
+    pub fn raise_start(&mut self, offset: Offset) {
         if offset <= self.log.durable() && self.log.raise_start(offset) {
             self.frames.push(Replay::Start { offset });
         }
     }
 
-    fn delete(&mut self) {
+    pub fn delete(&mut self) {
         for file in self.log.take_deleted(self.durable_start, 2) {
             self.disk.remove(&file.path);
             self.producers_may_differ = true;
         }
     }
 
-    fn clean_stop(&mut self) {
+    pub fn clean_stop(&mut self) {
         self.commit();
         self.log.close();
         while !self.log.is_closed() {
@@ -368,7 +379,7 @@ impl World {
         }
     }
 
-    fn power_cut(&mut self) {
+    pub fn power_cut(&mut self) {
         let mut random = self.random.clone();
         self.disk.fail(&mut random);
         self.random = random;
@@ -378,14 +389,15 @@ impl World {
         self.durable_frames = kept;
     }
 
-    fn start(&mut self) -> Vec<String> {
+    /// The report, and how many bytes of segments were read.
+    pub fn start(&mut self) -> (Vec<String>, u64) {
         let path = format!("{DIR}/{RECOVERY_POINT}");
         let entries = self.disk.list();
         let seed = RecoveringSeed {
             id: id(),
             name: "t-0",
             dir: DIR,
-            config: config(),
+            config: self.log.config().clone(),
             now: self.now,
             point: self
                 .disk
@@ -420,11 +432,11 @@ impl World {
         self.log = recovered.log;
         self.point = None;
         self.durable_frames = self.frames.len();
-        recovered.report
+        (recovered.report, recovered.scanned_bytes)
     }
 
     /// After a start without damage: everything acknowledged is there, nothing is there that was not appended.
-    fn check_recovered(&mut self, report: &[String]) {
+    pub fn check_recovered(&mut self, report: &[String]) {
         assert_eq!(report, [""; 0]);
         let end = self.log.end();
         assert!(
@@ -434,7 +446,7 @@ impl World {
         );
         self.batches.retain(|batch| batch.base < end);
         assert_eq!(self.batches.last().map_or(0, |last| last.next), end);
-        assert!(self.log.start() >= self.durable_start || self.lost_point);
+        assert!(self.log.start() >= self.durable_start);
         assert!(self.log.durable() == end && self.log.applied() <= end);
         self.acknowledged = end;
         self.durable_start = self.log.start();
@@ -449,14 +461,11 @@ impl World {
             }
             assert_eq!(self.log.producers(), &rebuilt);
         }
-        self.sequence = match self.log.producers().get(9).map(|producer| producer.last_sequence()) {
-            Some(last) if last >= 0 => last + 1,
-            _ => 0,
-        };
+        self.follow_sequence();
         self.check_all();
     }
 
-    fn check_all(&mut self) {
+    pub fn check_all(&mut self) {
         let upto = self.log.durable();
         let mut offset = self.log.start();
         let mut read_bytes = 0;
@@ -474,7 +483,7 @@ impl World {
     }
 
     /// Reads and compares; gives what came.
-    fn read(&mut self, offset: Offset, bytes_max: usize, min_one: bool, upto: Offset) -> Vec<Written> {
+    pub fn read(&mut self, offset: Offset, bytes_max: usize, min_one: bool, upto: Offset) -> Vec<Written> {
         let mut plan = self.log.read(offset, bytes_max, min_one, upto).unwrap();
         let slices = loop {
             match plan {
@@ -515,7 +524,7 @@ impl World {
         expected
     }
 
-    fn list(&mut self, spec: OffsetSpec) -> Option<Found> {
+    pub fn list(&mut self, spec: OffsetSpec) -> Option<Found> {
         let mut progress = self.log.list_offset(spec, self.log.durable()).unwrap();
         loop {
             match progress {
@@ -528,7 +537,7 @@ impl World {
         }
     }
 
-    fn check_list(&mut self, timestamp: i64) {
+    pub fn check_list(&mut self, timestamp: i64) {
         let (start, upto) = (self.log.start(), self.log.durable());
         let records = self.batches.iter().flat_map(|batch| {
             let offsets = batch.base..;
@@ -602,18 +611,15 @@ fn run(seed: u64, ops: Vec<Op>) {
             Op::HalfCheckpointThenPowerCut { bytes_max, parts } => {
                 world.checkpoint(bytes_max, parts);
                 world.power_cut();
-                let report = world.start();
+                let (report, _) = world.start();
                 world.check_recovered(&report);
             }
             Op::TrimJournal => world.trim_journal(),
             Op::Carry => world.carry(),
             Op::TakePoint => world.take_point(),
-            Op::LosePoint => {
-                // Only when nothing of the log's start hangs on it, or it comes back lower.
-                world.disk.files.remove(&format!("{DIR}/{RECOVERY_POINT}"));
-                world.producers_may_differ |= world.log.start() > 0;
-                world.lost_point = true;
-            }
+            // Where a raised start is written down in it only, losing it is damage.
+            Op::LosePoint if world.log.start() > 0 => {}
+            Op::LosePoint => drop(world.disk.files.remove(&format!("{DIR}/{RECOVERY_POINT}"))),
             Op::RaiseStart { back } => world.raise_start(world.log.durable() - back),
             Op::Delete => world.delete(),
             Op::Evict { bytes } => {
@@ -632,13 +638,13 @@ fn run(seed: u64, ops: Vec<Op>) {
             Op::List { back } => world.check_list(world.now.wall_ms + 500 - back),
             Op::CleanStop => {
                 world.clean_stop();
-                let report = world.start();
+                let (report, _) = world.start();
                 world.check_recovered(&report);
                 assert_eq!(world.log.applied(), world.log.end());
             }
             Op::PowerCut => {
                 world.power_cut();
-                let report = world.start();
+                let (report, _) = world.start();
                 world.check_recovered(&report);
             }
         }
@@ -648,10 +654,10 @@ fn run(seed: u64, ops: Vec<Op>) {
     world.commit();
     world.check_all();
     world.clean_stop();
-    let report = world.start();
+    let (report, _) = world.start();
     world.check_recovered(&report);
     world.power_cut();
-    let report = world.start();
+    let (report, _) = world.start();
     world.check_recovered(&report);
 }
 

@@ -111,7 +111,9 @@ impl Log {
         if offset >= self.applied || self.tail.start().is_some_and(|start| offset >= start) {
             return Ok(ReadPlan::Memory(self.read_memory(&wanted)));
         }
-        Ok(ReadPlan::Disk(self.plan_disk(wanted)))
+        self.plan_disk(wanted)
+            .map(ReadPlan::Disk)
+            .ok_or(ReadError::Missing { offset })
     }
 
     fn read_memory(&self, wanted: &Wanted) -> Vec<Bytes> {
@@ -150,8 +152,8 @@ impl Log {
         slices
     }
 
-    /// `wanted.offset` is below `applied` and not in memory.
-    fn plan_disk(&mut self, mut wanted: Wanted) -> DiskRead {
+    /// `wanted.offset` is below `applied` and not in memory. None when its file is not there (only after damage).
+    fn plan_disk(&mut self, mut wanted: Wanted) -> Option<DiskRead> {
         wanted.upto = wanted.upto.min(self.applied);
         let mut i = self.segment_of(wanted.offset);
         // An offset behind a segment's last batch belongs to the next one.
@@ -169,8 +171,11 @@ impl Log {
             None if wanted.offset <= segment.base => (0, 0),
             None => (place.position, place.next.unwrap_or(limit) - place.position),
         };
+        if from >= limit {
+            return None;
+        }
         let stretch = Stretch {
-            file: segment.file().expect("a file with applied batches was opened"),
+            file: segment.file()?,
             segment_base: segment.base,
             generation: self.generation,
             from,
@@ -178,7 +183,7 @@ impl Log {
         };
         // Room for the block in which it starts and for a last batch that would be cut.
         let bytes = detour + wanted.bytes_max as u64 + BLOCK_BYTES;
-        DiskRead::new(stretch, bytes, Goal::Read(wanted))
+        Some(DiskRead::new(stretch, bytes, Goal::Read(wanted)))
     }
 
     /// Takes what a [`DiskRead`] of [`Log::read`] brought.

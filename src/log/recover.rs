@@ -686,14 +686,21 @@ impl Recovering {
                     "neither the segments nor the journal has them".to_string(),
                 );
             }
-            if self
-                .log
-                .segments
-                .back()
-                .is_none_or(|last| last.base < frame.segment_base)
-            {
+            let last = self.log.segments.back().map(|last| last.base);
+            if last.is_none_or(|last| last < frame.segment_base) {
                 let mut segment = self.new_segment(frame.segment_base);
                 segment.created = self.file_bytes.contains_key(&frame.segment_base);
+                if last.is_none() && frame.position > 0 {
+                    // What is left of a deleted segment: the log begins here.
+                    segment.written = frame.position;
+                    self.log.start = self.log.start.max(header.base_offset);
+                    self.log.damage.push(frame.segment_base..header.base_offset);
+                    self.log.head = Some(Head {
+                        segment_base: frame.segment_base,
+                        position: floor(frame.position),
+                        bytes: vec![0; (frame.position % BLOCK_BYTES) as usize].into(),
+                    });
+                }
                 self.log.segments.push_back(segment);
             }
             let segment = self.log.active_mut();
@@ -717,6 +724,10 @@ impl Recovering {
         for (base, bytes) in std::mem::take(&mut self.unvisited) {
             let end = self.log.segments.back().map_or(self.next, |last| last.next);
             if self.log.segments.iter().any(|segment| segment.base == base) {
+                continue;
+            }
+            if self.cut.is_some_and(|cut| base >= cut) {
+                self.remove_segments(vec![base]);
                 continue;
             }
             if bytes > 0 {

@@ -1,0 +1,484 @@
+//! One situation each, by name, on the model's disk.
+
+use bytes::{Bytes, BytesMut};
+
+use crate::error::ErrorCode;
+use crate::record::{BatchBuilder, StampedBatch};
+use crate::types::{Offset, Random};
+
+use super::model::{DIR, EPOCH, World};
+use super::point::Point;
+use super::*;
+
+fn first_segment() -> String {
+    format!("{DIR}/{:020}.log", 0)
+}
+
+/// Some closed segments and an active one, all in files, nothing in the journal.
+fn stopped_world() -> World {
+    let mut world = World::new(7);
+    for i in 0..60 {
+        world.append(1 + i % 3, 200 + 53 * i);
+    }
+    world.clean_stop();
+    assert!(world.log.segment_count() > 2);
+    world
+}
+
+fn error_at(world: &mut World, offset: Offset) -> ErrorCode {
+    let upto = world.log.end();
+    let error = match world.log.read(offset, 1000, true, upto) {
+        Err(error) => error,
+        Ok(ReadPlan::Memory(slices)) => panic!("it was read: {slices:?}"),
+        Ok(ReadPlan::Disk(read)) => {
+            let bytes = world.disk.read(&read.file, read.position, read.len);
+            world.log.finish_read(&read, bytes).expect_err("it is damaged")
+        }
+    };
+    error.code()
+}
+
+#[test]
+fn a_clean_stop_leaves_nothing_to_scan() {
+    let mut world = stopped_world();
+    for file in world.disk.files.values() {
+        assert_eq!(file.live, file.durable);
+    }
+    let (report, scanned_bytes) = world.start();
+    world.check_recovered(&report);
+    assert!(scanned_bytes <= 4096, "only the block in which the next write starts");
+    assert_eq!(world.log.dirty_bytes(), 0);
+    assert!(!world.log.recovery_point_outdated());
+    assert!(!world.log.wants_checkpoint());
+    // The files are what was appended, byte for byte.
+    let files: Vec<u8> = world
+        .disk
+        .files
+        .iter()
+        .filter(|(path, _)| path.ends_with(".log"))
+        .flat_map(|(_, file)| file.live.clone())
+        .collect();
+    assert!(
+        files
+            == world
+                .batches
+                .iter()
+                .flat_map(|batch| batch.bytes.to_vec())
+                .collect::<Vec<u8>>()
+    );
+}
+
+#[test]
+fn the_recovery_point_is_gone_or_damaged() {
+    for at in [None, Some(3), Some(5), Some(9), Some(13), Some(60), Some(200)] {
+        let mut world = stopped_world();
+        let path = format!("{DIR}/{RECOVERY_POINT}");
+        match at {
+            None => drop(world.disk.files.remove(&path)),
+            Some(at) => world.disk.files.get_mut(&path).unwrap().live[at] ^= 1,
+        }
+        let (report, scanned_bytes) = world.start();
+        assert!(scanned_bytes > 90_000);
+        assert_eq!(report.is_empty(), at.is_none(), "{report:?}");
+        world.check_recovered(&[]);
+        assert!(world.log.recovery_point_outdated());
+    }
+}
+
+#[test]
+fn a_bit_flipped_in_the_middle() {
+    let mut world = stopped_world();
+    let position = {
+        let file = world.disk.files.get_mut(&first_segment()).unwrap();
+        file.live[20_000] ^= 4;
+        20_000
+    };
+    // With the recovery point nobody looks at it until it is read.
+    let (report, _) = world.start();
+    assert_eq!(report, [""; 0]);
+    let mut at = 0;
+    let damaged = world.batches.iter().find(|batch| {
+        at += batch.bytes.len();
+        at > position
+    });
+    let damaged = damaged.unwrap().clone();
+    assert_eq!(error_at(&mut world, damaged.base), ErrorCode::CorruptMessage);
+    let upto = world.log.end();
+    assert!(!world.read(damaged.base - 1, 1000, true, upto).is_empty());
+    // A scan finds it, and leads readers around it.
+    world.disk.files.remove(&format!("{DIR}/{RECOVERY_POINT}"));
+    let (report, _) = world.start();
+    assert_eq!(report.len(), 1, "{report:?}");
+    assert_eq!(world.log.damage(), [damaged.base..damaged.next]);
+    assert_eq!(error_at(&mut world, damaged.base), ErrorCode::CorruptMessage);
+    assert!(!world.log.is_read_only());
+    assert_eq!(world.log.end(), upto);
+    for batch in world.batches.clone().iter().filter(|batch| batch.base != damaged.base) {
+        let read = world.read(batch.base, 1000, true, upto);
+        assert_eq!(read[0].bytes, batch.bytes);
+    }
+    // It stays known, and the log goes on.
+    world.append(1, 100);
+    world.clean_stop();
+    let (report, _) = world.start();
+    assert_eq!(report, [""; 0]);
+    assert_eq!(world.log.damage(), [damaged.base..damaged.next]);
+}
+
+#[test]
+fn garbage_in_the_middle_hides_the_rest_of_its_segment_only() {
+    let mut world = stopped_world();
+    world.disk.files.get_mut(&first_segment()).unwrap().live[10_000..14_000].fill(0xEE);
+    world.disk.files.remove(&format!("{DIR}/{RECOVERY_POINT}"));
+    let end = world.log.end();
+    let (report, _) = world.start();
+    assert_eq!(report.len(), 1, "{report:?}");
+    assert_eq!(world.log.end(), end);
+    let hidden = world.log.damage()[0].clone();
+    for batch in world.batches.clone() {
+        if batch.next <= hidden.start || batch.base >= hidden.end {
+            assert_eq!(world.read(batch.base, 1000, true, end)[0].bytes, batch.bytes);
+        } else {
+            assert_eq!(error_at(&mut world, batch.base), ErrorCode::CorruptMessage);
+        }
+    }
+}
+
+#[test]
+fn a_segment_is_missing() {
+    let mut world = stopped_world();
+    let second = world.log.segments[1].base;
+    let third = world.log.segments[2].base;
+    world.disk.files.remove(&format!("{DIR}/{second:020}.log"));
+    for _ in 0..2 {
+        let (report, _) = world.start();
+        assert_eq!(report.len(), 1, "{report:?}");
+        assert_eq!(world.log.damage(), [second..third]);
+        let upto = world.log.end();
+        assert_eq!(error_at(&mut world, second), ErrorCode::CorruptMessage);
+        assert!(!world.read(third, 1000, true, upto).is_empty());
+        assert!(!world.read(second - 1, 1 << 20, true, upto).is_empty());
+        world.disk.files.remove(&format!("{DIR}/{RECOVERY_POINT}"));
+    }
+}
+
+#[test]
+fn the_acknowledged_end_is_lost() {
+    let mut world = stopped_world();
+    let last = world.log.segments.back().unwrap().base;
+    let end = world.log.end();
+    let file = world.disk.files.get_mut(&format!("{DIR}/{last:020}.log")).unwrap();
+    let half = file.live.len() / 2;
+    file.live.truncate(half);
+    for _ in 0..2 {
+        let (report, _) = world.start();
+        assert!(report.iter().any(|line| line.contains("acknowledged and are lost")) || world.log.is_read_only());
+        assert!(world.log.is_read_only() && world.log.end() < end);
+        let batch = BatchBuilder::new().record(1, None, None).build_checked();
+        let refused = world.log.append_leader(world.now, batch, EPOCH, &mut BytesMut::new());
+        assert_eq!(refused.unwrap_err().code(), ErrorCode::KafkaStorageError);
+        let upto = world.log.end();
+        assert!(!world.read(0, 1000, true, upto).is_empty());
+        // It stays so, also when that was written down.
+        world.take_point();
+    }
+    world.disk.files.remove(&format!("{DIR}/{RECOVERY_POINT}"));
+    let (_, _) = world.start();
+    assert!(!world.log.is_read_only(), "the loss was accepted");
+    world.batches.retain(|batch| batch.base < world.log.end());
+    world.acknowledged = world.log.end();
+    world.follow_sequence();
+    world.append(1, 100);
+    world.clean_stop();
+    let (report, _) = world.start();
+    assert_eq!(report, [""; 0]);
+    world.check_all();
+}
+
+#[test]
+fn a_batch_longer_than_one_operation() {
+    let mut world = World::with_segments(1, 8 << 20);
+    world.append(1, 300);
+    world.append(2, 1_700_000);
+    world.append(1, 300);
+    world.append(1, 600_000);
+    world.clean_stop();
+    for lost_point in [false, true] {
+        if lost_point {
+            world.disk.files.remove(&format!("{DIR}/{RECOVERY_POINT}"));
+        }
+        let (report, _) = world.start();
+        world.check_recovered(&report);
+        let upto = world.log.end();
+        for offset in 0..upto {
+            assert!(!world.read(offset, 1, true, upto).is_empty());
+        }
+        assert!(world.read(1, 1000, false, upto).is_empty());
+        for timestamp in [0, 1_000_000, 1_000_300, 2_000_000] {
+            world.check_list(timestamp);
+        }
+    }
+}
+
+#[test]
+fn small_batches_are_read_in_few_slices() {
+    let mut world = World::with_segments(1, 8 << 20);
+    for _ in 0..2000 {
+        world.append(1, 20);
+    }
+    world.commit();
+    let upto = world.log.end();
+    let Ok(ReadPlan::Memory(slices)) = world.log.read(0, 1 << 20, true, upto) else {
+        panic!("all of it is in memory")
+    };
+    let bytes: usize = slices.iter().map(Bytes::len).sum();
+    assert!(slices.len() <= bytes / (16 * 1024) + 200, "{} slices", slices.len());
+    assert_eq!(bytes, world.log.dirty_bytes());
+    world.log.recovery_point(world.now);
+    let Ok(ReadPlan::Memory(slices)) = world.log.read(0, 1 << 20, true, upto) else {
+        panic!("all of it is in memory")
+    };
+    assert!(slices.len() <= bytes / (16 * 1024) + 1, "{} slices", slices.len());
+    world.read(777, 5000, true, upto);
+}
+
+#[test]
+fn sent_again() {
+    let mut world = World::new(1);
+    let batch = |sequence| {
+        let builder = BatchBuilder::new().producer(5, 0, sequence);
+        builder
+            .record(1, None, Some(b"a"))
+            .record(2, None, Some(b"b"))
+            .build_checked()
+    };
+    let mut arena = BytesMut::new();
+    let now = world.now;
+    assert_eq!(
+        world
+            .log
+            .append_leader(now, batch(0), EPOCH, &mut arena)
+            .unwrap()
+            .base_offset,
+        0
+    );
+    let (base_offset, last_offset, timestamp) = (0, 1, 2);
+    let duplicate = AppendError::Duplicate {
+        base_offset,
+        last_offset,
+        timestamp,
+    };
+    assert_eq!(
+        world.log.append_leader(now, batch(0), EPOCH, &mut arena),
+        Err(duplicate)
+    );
+    let gap = world.log.append_leader(now, batch(4), EPOCH, &mut arena).unwrap_err();
+    assert_eq!(gap.code(), ErrorCode::OutOfOrderSequenceNumber);
+    assert_eq!(
+        world
+            .log
+            .append_leader(now, batch(2), EPOCH, &mut arena)
+            .unwrap()
+            .base_offset,
+        2
+    );
+}
+
+#[test]
+fn larger_than_a_segment() {
+    let mut world = World::new(1);
+    let batch = BatchBuilder::new().record(1, None, Some(&[0; 50_000])).build_checked();
+    let refused = world
+        .log
+        .append_leader(world.now, batch, EPOCH, &mut BytesMut::new())
+        .unwrap_err();
+    assert_eq!(refused.code(), ErrorCode::RecordListTooLarge);
+}
+
+#[test]
+fn rolls_by_time_of_the_records() {
+    let mut world = World::new(1);
+    let mut config = world.log.config().clone();
+    config.segment_ms = 5000;
+    world.log.set_config(config);
+    world.append(1, 10);
+    world.append(1, 10);
+    assert_eq!(world.log.segment_count(), 1);
+    world.now.wall_ms += 6000;
+    world.append(1, 10);
+    assert_eq!(world.log.segment_count(), 2);
+}
+
+#[test]
+fn retention_by_time_and_size() {
+    let mut world = stopped_world();
+    world.start();
+    let bases: Vec<Offset> = world.log.segments.iter().map(|segment| segment.base).collect();
+    let end = world.log.end();
+    let mut config = world.log.config().clone();
+    assert_eq!(world.log.retention(world.now, end), None);
+    config.retention_bytes = Some((world.log.size_bytes() - world.log.segments[0].size) as i64);
+    world.log.set_config(config.clone());
+    assert_eq!(world.log.retention(world.now, end), Some(bases[1]));
+    assert_eq!(
+        world.log.retention(world.now, bases[1] - 1),
+        None,
+        "not above the high watermark"
+    );
+    config.retention_bytes = None;
+    config.retention_ms = Some(1000);
+    world.log.set_config(config);
+    world.now.wall_ms += 3_600_000;
+    // All of it is old: the active segment is closed, and an empty one keeps the log's place.
+    assert_eq!(world.log.retention(world.now, end), Some(end));
+    assert_eq!(world.log.retention(world.now, end), Some(end));
+    world.raise_start(end);
+    world.commit();
+    world.delete();
+    assert!(world.log.segment_count() > 1, "the new segment's file is not there yet");
+    while world.log.wants_checkpoint() {
+        world.checkpoint(1 << 20, usize::MAX);
+    }
+    while world.log.segment_count() > 1 {
+        world.delete();
+    }
+    world.power_cut();
+    let (report, _) = world.start();
+    world.check_recovered(&report);
+    assert_eq!((world.log.start(), world.log.end()), (end, end));
+    world.follow_sequence();
+    world.append(2, 100);
+    assert_eq!(world.batches.last().unwrap().base, end);
+}
+
+#[test]
+fn cut_and_recovered() {
+    // Down to where: in memory, at a boundary of segments, in files.
+    for keep in [59, 50, 40, 20, 3, 0] {
+        for trims in [false, true] {
+            let mut world = World::new(keep as u64);
+            for i in 0..60 {
+                world.append(1 + i % 3, 200 + 53 * i);
+                if i == 52 {
+                    world.commit();
+                    while world.log.wants_checkpoint() {
+                        world.checkpoint(1 << 20, usize::MAX);
+                    }
+                    world.take_point();
+                }
+            }
+            world.commit();
+            if trims {
+                world.trim_journal();
+            }
+            let to = world.batches[keep].base;
+            let mut plan = world.log.truncation(world.batches[keep].next - 1);
+            let cut = loop {
+                match plan {
+                    TruncationPlan::Ready(cut) => break cut,
+                    TruncationPlan::Disk(read) => {
+                        let bytes = world.disk.read(&read.file, read.position, read.len);
+                        plan = world.log.finish_truncation(&read, bytes).unwrap();
+                    }
+                    TruncationPlan::Busy => panic!("nothing is under way"),
+                }
+            };
+            assert_eq!(cut.end, to);
+            world.frames.push(Replay::Truncate { to });
+            world.durable_frames = world.frames.len();
+            world.batches.truncate(keep);
+            world.acknowledged = to;
+            // The power may fail between any two of its steps.
+            let before = (world.disk.clone(), world.frames.clone());
+            for steps in 0..4 {
+                (world.disk, world.frames) = before.clone();
+                world.durable_frames = world.frames.len();
+                if steps > 0 {
+                    world.disk.remove(&cut.recovery_point);
+                    world.disk.sync_folder();
+                }
+                if steps > 1 {
+                    cut.remove.iter().for_each(|file| world.disk.remove(&file.path));
+                }
+                if let Some((file, len)) = cut.cut.as_ref().filter(|_| steps > 2) {
+                    world
+                        .disk
+                        .files
+                        .get_mut(&*file.path)
+                        .unwrap()
+                        .live
+                        .truncate(*len as usize);
+                    world.disk.sync(&file.path);
+                }
+                world.random = Random::new(steps);
+                world.power_cut();
+                let (report, _) = world.start();
+                world.check_recovered(&report);
+                assert_eq!(world.log.end(), to);
+                for i in 0..10 {
+                    world.append(1 + i % 3, 500 * i);
+                }
+                world.clean_stop();
+                let (report, _) = world.start();
+                world.check_recovered(&report);
+                world.batches.truncate(keep);
+                world.acknowledged = to;
+            }
+        }
+    }
+}
+
+#[test]
+fn a_follower_keeps_gaps_and_epochs() {
+    let mut world = World::new(1);
+    let mut arena = BytesMut::new();
+    let batch = |base, epoch| {
+        BatchBuilder::new()
+            .record(5, None, Some(&[1; 5000]))
+            .build_stamped(base, epoch)
+    };
+    for (base, epoch) in [(10, 4), (20, 4), (30, 6)] {
+        let appended = world.log.append_follower(world.now, batch(base, epoch), &mut arena);
+        assert_eq!(appended.base_offset, base);
+    }
+    assert_eq!(world.log.end_offset_for_epoch(4), (4, 30));
+    assert_eq!(world.log.end_offset_for_epoch(6), (6, 31));
+    world.log.committed(31);
+    world.log.close();
+    while !world.log.is_closed() {
+        world.checkpoint(1 << 20, usize::MAX);
+    }
+    world.log.evict_oldest(usize::MAX);
+    for (asked, comes) in [(0, 10), (10, 10), (11, 20), (29, 30)] {
+        let ReadPlan::Disk(read) = world.log.read(asked, 100, true, 31).unwrap() else {
+            panic!("it is not in memory")
+        };
+        let bytes = world.disk.read(&read.file, read.position, read.len);
+        let ReadProgress::Done(slices) = world.log.finish_read(&read, bytes).unwrap() else {
+            panic!("one read is enough")
+        };
+        assert_eq!(StampedBatch::check(slices.concat().into()).unwrap().base_offset, comes);
+    }
+}
+
+#[test]
+fn any_recovery_point_is_taken_or_refused() {
+    let mut world = stopped_world();
+    let point = world.log.recovery_point(world.now).content;
+    assert!(Point::decode(&point).is_ok());
+    let mut random = Random::new(1);
+    for _ in 0..20_000 {
+        let mut bytes = point.to_vec();
+        bytes.truncate(random.below(bytes.len() as u64 + 1) as usize);
+        if bytes.len() > 20 {
+            for _ in 0..random.below(4) {
+                let at = random.below(bytes.len() as u64) as usize;
+                bytes[at] = random.next_u64() as u8;
+            }
+            // The checksum is right, so that what is behind it is looked at.
+            let crc = crc32fast::hash(&bytes[12..]).to_le_bytes();
+            bytes[8..12].copy_from_slice(&crc);
+        }
+        let _ = Point::decode(&bytes);
+    }
+}
