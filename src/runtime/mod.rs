@@ -21,7 +21,6 @@ use std::time::{Duration, Instant};
 use glommio::{LocalExecutorBuilder, Placement, PoolPlacement};
 
 use crate::config::{BrokerConfig, Cores};
-use crate::log::side_files::CLEAN_SHUTDOWN;
 use crate::shard::{ShardConfig, format, ring_path};
 use crate::types::ShardId;
 
@@ -228,7 +227,7 @@ pub fn seal(config: &BrokerConfig, shard_config: &impl Fn(Place) -> ShardConfig)
         .collect();
     let mut broker = start_on(config, places, true, shard_config)?;
     broker.wait_stopped()?;
-    match folder.join(CLEAN_SHUTDOWN).exists() {
+    match folder.join(format::CLEAN_SHUTDOWN).exists() {
         true => Ok(()),
         false => Err(format!(
             "{}: not everything could be written out, see the lines above",

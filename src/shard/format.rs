@@ -7,6 +7,9 @@
 
 use bytes::Bytes;
 
+/// There when the last stop was clean.
+pub use crate::log::side_files::CLEAN_SHUTDOWN;
+
 pub const FILE: &str = "tidemill.format";
 
 /// Raised when an older version could not read the folder any more.
