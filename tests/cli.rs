@@ -170,9 +170,6 @@ fn trim_makes_no_folder_of_its_own() {
     let output = tidemill(&["trim", folder.path().to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(1));
     let message = String::from_utf8(output.stderr).unwrap();
-    assert!(
-        message.contains("is not a data folder of Tidemill"),
-        "{message}"
-    );
+    assert!(message.contains("is not a data folder of Tidemill"), "{message}");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }

@@ -648,6 +648,11 @@ impl Journal {
         self.live.is_empty() && self.pending.is_empty() && self.in_flight.is_none()
     }
 
+    /// Somebody waits until [`Journal::room`] is at least `bytes`; 0 when nobody does any more.
+    pub fn want(&mut self, bytes: u64) {
+        self.wanted = bytes.min(self.config.payload_bytes_max());
+    }
+
     /// Payload bytes of an append that would be admitted now.
     pub fn room(&self) -> u64 {
         self.room_from(self.tail())

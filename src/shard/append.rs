@@ -162,6 +162,7 @@ impl Shard {
             }
         };
         if !self.has_room_for(batch.size_bytes) {
+            self.journal.want(self.journal_room_wanted(batch.size_bytes));
             pending.state = Checked::Yes(batch);
             self.partition_mut(log).pending.push_front(pending);
             self.blocked.insert(log);
@@ -311,6 +312,9 @@ impl Shard {
                 }
             }
             self.advance_appends(log);
+        }
+        if self.blocked.is_empty() {
+            self.journal.want(0);
         }
     }
 

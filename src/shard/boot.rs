@@ -36,6 +36,8 @@ pub struct Boot {
     wanted: VecDeque<LogBoot>,
     logs: BTreeMap<LogId, LogBoot>,
     pub(super) kraft: Option<Kraft>,
+    /// Strays to move away, one after the other.
+    tidying: VecDeque<DiskOp>,
 }
 
 /// What the journal still has of one log.
@@ -77,6 +79,8 @@ pub enum BootOp {
     LogPoint(LogId),
     LogRead(LogId),
     LogMended(LogId),
+    /// A folder that nobody claims was moved away, or the root synced after that.
+    Tidied,
 }
 
 impl Boot {
@@ -90,6 +94,7 @@ impl Boot {
             wanted: VecDeque::new(),
             logs: BTreeMap::new(),
             kraft: None,
+            tidying: VecDeque::new(),
         }
     }
 }
@@ -144,6 +149,12 @@ impl Shard {
                 }
                 Err(error) => self.fatal(format!("cannot flush the journal: {error}")),
             },
+            BootOp::Tidied => {
+                if let Err(error) = result {
+                    tracing::warn!("cannot move a stray folder away: {error}");
+                }
+                self.tidy_next();
+            }
             BootOp::Kraft(op) => self.kraft_done(op, result),
             BootOp::LogListed(log) => self.log_listed(log, result),
             BootOp::LogDescribed(log) => self.log_described(log, result),
@@ -200,17 +211,20 @@ impl Shard {
                     );
                 }
                 Ok(JournalStep::Create { len }) => {
+                    // Another file of the same name: the old descriptor would go on with the one that was removed.
+                    let fresh = File {
+                        id: self.files.next(),
+                        path: ring.path.clone(),
+                    };
+                    self.commit.ring = fresh.clone();
                     let left = VecDeque::from([
-                        DiskOp::Fill {
-                            file: ring.clone(),
-                            len,
+                        DiskOp::RemoveFile {
+                            path: ring.path.to_string(),
                         },
+                        DiskOp::Fill { file: fresh, len },
                         DiskOp::SyncDir { path: String::new() },
                     ]);
-                    let what = DiskOp::RemoveFile {
-                        path: ring.path.to_string(),
-                    };
-                    return self.disk(Op::Boot(BootOp::RingMade { left }), what);
+                    return self.disk(Op::Boot(BootOp::RingMade { left }), DiskOp::Close { file: ring });
                 }
                 Ok(JournalStep::Sync) => {
                     return self.disk(Op::Boot(BootOp::RingSynced), DiskOp::Sync { file: ring });
@@ -524,12 +538,57 @@ impl Shard {
         self.begin_logs();
     }
 
-    /// All of this shard's logs are there: it serves from here on.
+    /// All of this shard's logs are there.
     fn logs_recovered(&mut self) {
+        if self.config.id == CONTROLLER {
+            self.find_strays();
+        }
+        self.tidy_next();
+    }
+
+    /// Folders that no topic claims. They are out of the way before anyone can make a topic of their name.
+    fn find_strays(&mut self) {
+        let root = std::mem::take(&mut self.boot().root);
+        let mut renames = VecDeque::new();
+        for entry in root.iter().filter(|entry| entry.is_dir) {
+            if let FolderName::Partition { topic, partition } = FolderName::parse(&entry.name) {
+                let is_known = *topic == *super::kraft::METADATA_TOPIC
+                    || self
+                        .image
+                        .topic(&topic)
+                        .is_some_and(|topic| topic.partitions.contains_key(&partition));
+                if !is_known {
+                    let to = format!("{}.{}{STRAY_SUFFIX}", entry.name, self.random.uuid());
+                    tracing::warn!("{} belongs to no topic that exists: it is kept as {to}", entry.name);
+                    renames.push_back(DiskOp::Rename {
+                        from: entry.name.clone(),
+                        to,
+                    });
+                }
+            }
+        }
+        if !renames.is_empty() {
+            renames.push_back(DiskOp::SyncDir { path: String::new() });
+        }
+        self.boot().tidying = renames;
+        self.boot().root = root;
+    }
+
+    fn tidy_next(&mut self) {
+        match self.boot().tidying.pop_front() {
+            Some(what) => self.disk(Op::Boot(BootOp::Tidied), what),
+            None => self.begin_serving(),
+        }
+    }
+
+    fn begin_serving(&mut self) {
         let root = std::mem::take(&mut self.boot().root);
         self.stage = Stage::Serving;
         if self.config.id == CONTROLLER {
-            self.tidy_root(root);
+            let deleted = root
+                .into_iter()
+                .filter(|entry| entry.is_dir && FolderName::parse(&entry.name) == FolderName::Deleted);
+            deleted.for_each(|entry| self.remove_folder(entry.name));
         }
         self.make_folders();
         let offset = self.image.reached.offset + 1;
@@ -541,28 +600,6 @@ impl Shard {
         self.emit(Effect::Ready);
         if self.config.only_seal {
             self.stop();
-        }
-    }
-
-    /// Folders that are to go, and folders that nobody claims.
-    fn tidy_root(&mut self, root: Vec<Entry>) {
-        for entry in root.into_iter().filter(|entry| entry.is_dir) {
-            match FolderName::parse(&entry.name) {
-                FolderName::Deleted => self.remove_folder(entry.name),
-                FolderName::Partition { topic, partition } => {
-                    let is_known = *topic == *super::kraft::METADATA_TOPIC
-                        || self
-                            .image
-                            .topic(&topic)
-                            .is_some_and(|topic| topic.partitions.contains_key(&partition));
-                    if !is_known {
-                        let to = format!("{}.{}{STRAY_SUFFIX}", entry.name, self.random.uuid());
-                        tracing::warn!("{} belongs to no topic that exists: it is kept as {to}", entry.name);
-                        self.disk(Op::Forgotten, DiskOp::Rename { from: entry.name, to });
-                    }
-                }
-                FolderName::Stray | FolderName::Other => {}
-            }
         }
     }
 }

@@ -15,6 +15,7 @@ use super::effect::{DiskError, DiskOp, DiskReply, File};
 pub struct Committing {
     pub(super) ring: File,
     writes_left: usize,
+    superblock_in_flight: bool,
     /// What the journal failed with: nothing is acknowledged any more until a restart.
     failed: Option<String>,
     appends: VecDeque<Queued>,
@@ -47,6 +48,7 @@ impl Committing {
         Committing {
             ring,
             writes_left: 0,
+            superblock_in_flight: false,
             failed: None,
             appends: VecDeque::new(),
             controls: VecDeque::new(),
@@ -64,6 +66,10 @@ impl Committing {
         self.flush_wanted = true;
     }
 
+    pub fn is_superblock_in_flight(&self) -> bool {
+        self.superblock_in_flight
+    }
+
     /// Nothing is queued or in flight.
     pub fn is_idle(&self) -> bool {
         self.writes_left == 0 && self.appends.is_empty() && self.controls.is_empty()
@@ -75,9 +81,13 @@ impl Shard {
     pub(super) fn has_room_for(&self, bytes: usize) -> bool {
         // A batch larger than the whole budget is let in when nothing else is dirty.
         let fits = self.dirty_bytes == 0 || self.dirty_bytes + bytes as u64 <= self.limits.dirty_bytes;
-        // Room for the metadata log and other internal ones is kept: they must not wait behind producers.
-        let internal = self.limits.journal_bytes / 32;
-        fits && bytes as u64 + internal <= self.journal.room()
+        fits && self.journal_room_wanted(bytes) <= self.journal.room()
+    }
+
+    /// What the journal must have room for before a batch of this size is taken: the metadata log and other internal ones
+    /// must not wait behind producers.
+    pub(super) fn journal_room_wanted(&self, bytes: usize) -> u64 {
+        bytes as u64 + (self.limits.journal_bytes / 16).min(1 << 20)
     }
 
     /// Why no produce is taken at all, if so.
@@ -143,6 +153,7 @@ impl Shard {
                 slices: vec![write.block],
                 durable: true,
             };
+            self.commit.superblock_in_flight = true;
             self.disk(Op::Superblock, what);
         }
         if let Some(commit) = self.journal.begin_commit() {
@@ -209,6 +220,7 @@ impl Shard {
     }
 
     pub(super) fn superblock_done(&mut self, result: Result<DiskReply, DiskError>) {
+        self.commit.superblock_in_flight = false;
         match result {
             Ok(_) => {
                 self.journal.superblock_done();

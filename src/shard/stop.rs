@@ -233,6 +233,9 @@ impl Shard {
     }
 
     fn files_written(&mut self) {
+        if self.commit.is_superblock_in_flight() {
+            return;
+        }
         let last = match self.commit.failed() {
             Some(_) => None,
             None => self.journal.close(),
