@@ -120,6 +120,7 @@ pub struct FileId(pub u64);
 pub struct FileIds(u64);
 
 impl FileIds {
+    #[allow(clippy::should_implement_trait)] // It never ends, and nobody iterates over ids.
     pub fn next(&mut self) -> FileId {
         self.0 += 1;
         FileId(self.0)

@@ -167,7 +167,7 @@ fn replay_log(dir: &Path) -> Replay {
     let log = Bytes::from(fs::read(dir.join(METADATA_FOLDER).join(LOG)).unwrap());
     let mut replay = Replay::new("any", 1, config());
     let mut scan = Scan::new(&log, Depth::Crc);
-    while let Some(view) = scan.next() {
+    for view in scan.by_ref() {
         replay.apply(&view.slice_of(&log)).unwrap();
     }
     // A segment that a killed Kafka has left may end in space that it had reserved.

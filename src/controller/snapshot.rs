@@ -139,7 +139,7 @@ pub fn decode_snapshot(
     let mut scan = Scan::new(bytes, Depth::Crc);
     let mut timestamp_ms = None;
     let mut complete = false;
-    while let Some(view) = scan.next() {
+    for view in scan.by_ref() {
         let batch = view.slice_of(bytes);
         let control = replay.apply_records(&batch)?;
         if timestamp_ms.is_none() {

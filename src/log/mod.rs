@@ -23,9 +23,9 @@ mod read;
 mod recover;
 mod retain;
 mod segment;
+pub mod side_files;
 #[cfg(test)]
 mod situations;
-pub mod side_files;
 mod tail;
 mod truncate;
 

@@ -76,7 +76,7 @@ impl TestDisk {
     }
 
     pub fn read(&self, file: &File, position: u64, len: usize) -> Bytes {
-        assert!(position % BLOCK_BYTES == 0 && len as u64 % BLOCK_BYTES == 0);
+        assert!(position.is_multiple_of(BLOCK_BYTES) && (len as u64).is_multiple_of(BLOCK_BYTES));
         assert!(len > 0 && len <= OPERATION_BYTES_MAX);
         let live = &self.files[&*file.path].live;
         let end = (position as usize + len).min(live.len());

@@ -383,7 +383,7 @@ impl Recovering {
     }
 
     fn scan_on(&mut self, from: Position, limit: Position, files: &mut FileIds) {
-        if from >= limit && from % BLOCK_BYTES == 0 {
+        if from >= limit && from.is_multiple_of(BLOCK_BYTES) {
             self.log.head = None;
             return self.segment_done(files);
         }

@@ -287,7 +287,7 @@ impl Shard {
                 })
                 .collect();
             let name = topic.name.to_string();
-            (!partitions.is_empty()).then(|| DescribeLogDirsTopic { name, partitions })
+            (!partitions.is_empty()).then_some(DescribeLogDirsTopic { name, partitions })
         });
         let result = DescribeLogDirsResult {
             log_dir: self.config.data_dir.to_string(),

@@ -190,7 +190,7 @@ impl History {
             if !self.step() {
                 break;
             }
-            if steps_left % 64 == 0 {
+            if steps_left.is_multiple_of(64) {
                 self.join_clients();
             }
         }
