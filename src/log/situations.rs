@@ -109,7 +109,7 @@ fn a_bit_flipped_in_the_middle() {
     world.disk.files.remove(&format!("{DIR}/{RECOVERY_POINT}"));
     let (report, _) = world.start();
     assert_eq!(report.len(), 1, "{report:?}");
-    assert_eq!(world.log.damage(), [damaged.base..damaged.next]);
+    assert_eq!(world.log.damage(), std::slice::from_ref(&(damaged.base..damaged.next)));
     assert_eq!(error_at(&mut world, damaged.base), ErrorCode::CorruptMessage);
     assert!(!world.log.is_read_only());
     assert_eq!(world.log.end(), upto);
@@ -122,7 +122,7 @@ fn a_bit_flipped_in_the_middle() {
     world.clean_stop();
     let (report, _) = world.start();
     assert_eq!(report, [""; 0]);
-    assert_eq!(world.log.damage(), [damaged.base..damaged.next]);
+    assert_eq!(world.log.damage(), std::slice::from_ref(&(damaged.base..damaged.next)));
 }
 
 #[test]
@@ -153,7 +153,7 @@ fn a_segment_is_missing() {
     for _ in 0..2 {
         let (report, _) = world.start();
         assert_eq!(report.len(), 1, "{report:?}");
-        assert_eq!(world.log.damage(), [second..third]);
+        assert_eq!(world.log.damage(), std::slice::from_ref(&(second..third)));
         let upto = world.log.end();
         assert_eq!(error_at(&mut world, second), ErrorCode::CorruptMessage);
         assert!(!world.read(third, 1000, true, upto).is_empty());

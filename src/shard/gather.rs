@@ -212,7 +212,6 @@ impl Shard {
                             offset: outcome.offset,
                             // Older clients have no place for it.
                             leader_epoch: if request.version >= 4 { outcome.leader_epoch } else { -1 },
-                            ..Default::default()
                         })
                         .collect(),
                 });

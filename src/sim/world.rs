@@ -488,9 +488,8 @@ impl World {
     }
 
     pub fn note(&mut self, line: impl FnOnce() -> String) {
-        if self.trace.is_some() {
-            let line = line();
-            self.trace.as_mut().expect("just seen").push(line);
+        if let Some(trace) = &mut self.trace {
+            trace.push(line());
         }
     }
 }
