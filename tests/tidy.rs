@@ -276,7 +276,9 @@ fn declared_modules(sources: &[Source]) -> BTreeMap<String, bool> {
         let words: Vec<&str> = code.split_whitespace().collect();
         for (i, pair) in words.windows(2).enumerate() {
             if let ("mod", Some(name)) = (pair[0], pair[1].strip_suffix(';')) {
-                let is_test = words[i.saturating_sub(3)..i].contains(&"#[cfg(test)]");
+                // Only what stands between the item before and this one is its own.
+                let own = words[..i].iter().rev().take_while(|word| !word.ends_with([';', '}']));
+                let is_test = own.into_iter().any(|word| *word == "#[cfg(test)]");
                 declared.insert(format!("{folder}/{name}.rs"), is_test);
                 declared.insert(format!("{folder}/{name}/mod.rs"), is_test);
             }
