@@ -1,0 +1,6 @@
+//! The real binary under real clients, real crashes and bad input: as much of the world as one machine has.
+//!
+//! Tests that need something installed live in a module named after it (`java`, `kcat`, `librdkafka`, `strace`, `flights`);
+//! tools/test skips by these names what a machine lacks.
+
+mod broker;
