@@ -4,3 +4,6 @@
 //! tools/test skips by these names what a machine lacks.
 
 mod broker;
+mod flights;
+mod kafka;
+mod metadata;

@@ -1,5 +1,5 @@
-//! The metadata log and the KRaft folder as Kafka 4.1 itself reads and continues them. The folder is made from the
-//! controller's own bytes, without a broker.
+//! The metadata log and the KRaft folder as Kafka 4.1 itself reads and continues them. One folder is made from the
+//! controller's own bytes, so that it has every kind of record, another by the real binary.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -194,25 +194,31 @@ fn a_folder_is_read_back() {
 
 /// Against Kafka's own tools and broker: `tools/kafka`.
 mod java {
-    use std::net::{TcpListener, TcpStream};
-    use std::process::Command;
-    use std::time::{Duration, Instant};
+    use std::net::TcpListener;
 
     use super::*;
-
-    fn kafka(arguments: &[&str]) -> String {
-        let output = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tools/kafka"))
-            .args(arguments)
-            .output()
-            .unwrap();
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "tools/kafka {arguments:?}: {text}\n{errors}");
-        text
-    }
+    use crate::broker::{Broker, run_ok};
+    use crate::kafka::{Node, TOOL_TIME, command, kafka, kafka_at};
 
     fn records(dump: &str, kind: &str) -> usize {
         dump.matches(&format!(r#""type":"{kind}""#)).count()
+    }
+
+    /// What `kafka-dump-log` makes of a metadata log or snapshot.
+    #[track_caller]
+    fn dump(path: PathBuf) -> String {
+        let path = path.to_str().unwrap();
+        let dump = kafka(&["dump-log", "--cluster-metadata-decoder", "--files", path]);
+        assert!(!dump.contains("isvalid: false"), "{dump}");
+        assert!(
+            !dump.to_lowercase().contains("could not") && !dump.contains("Exception"),
+            "{dump}"
+        );
+        dump
+    }
+
+    fn create(address: &str, topic: &str) {
+        kafka_at(address, &["topics", "--create", "--topic", topic, "--partitions", "4"]);
     }
 
     #[test]
@@ -222,21 +228,6 @@ mod java {
         let metadata = dir.path().join(METADATA_FOLDER);
         let (id, snapshot) = encode_snapshot(&folder.replay, NOW_MS).unwrap();
         fs::write(metadata.join(id.file_name()), &snapshot).unwrap();
-        let dump = |path: PathBuf| {
-            let dump = kafka(&[
-                "dump-log",
-                "--cluster-metadata-decoder",
-                "--files",
-                path.to_str().unwrap(),
-            ]);
-            assert!(!dump.contains("isvalid: false"), "{dump}");
-            assert!(
-                !dump.to_lowercase().contains("could not") && !dump.contains("Exception"),
-                "{dump}"
-            );
-            dump
-        };
-
         let log = dump(metadata.join(LOG));
         for control in ["LeaderChange", "KRaftVersion", "KRaftVoters"] {
             assert_eq!(log.matches(&format!(" {control}")).count(), 1, "{control}: {log}");
@@ -304,22 +295,6 @@ mod java {
         }
     }
 
-    struct Broker(String);
-
-    impl Broker {
-        /// Stops it as SIGTERM does, and waits.
-        fn stop(self) {
-            kafka(&["stop", &self.0]);
-            std::mem::forget(self);
-        }
-    }
-
-    impl Drop for Broker {
-        fn drop(&mut self) {
-            let _ = Command::new("kill").args(["-9", &self.0]).status();
-        }
-    }
-
     #[test]
     fn a_java_controller_continues_the_folder() {
         let dir = tempfile::tempdir().unwrap();
@@ -328,30 +303,15 @@ mod java {
         let folder = Folder::make(&logs, port);
         let end = folder.replay.next_offset();
 
-        let pid = kafka(&["start", &port.to_string(), dir.path().to_str().unwrap()]);
-        let broker = Broker(pid.trim().to_owned());
-        let server = format!("127.0.0.1:{port}");
-        let deadline = Instant::now() + Duration::from_secs(60);
-        while TcpStream::connect(&server).is_err() {
-            assert!(Instant::now() < deadline, "Kafka does not listen");
-        }
-        kafka(&[
-            "topics",
-            "--bootstrap-server",
-            &server,
-            "--create",
-            "--topic",
-            "made-by-kafka",
-            "--partitions",
-            "4",
-        ]);
-        let described = kafka(&["topics", "--bootstrap-server", &server, "--describe"]);
+        let kafka_node = Node::start(dir.path(), port);
+        create(&kafka_node.address, "made-by-kafka");
+        let described = kafka_at(&kafka_node.address, &["topics", "--describe"]);
         assert!(
             described.contains("Topic: large") && described.contains("PartitionCount: 40"),
             "{described}"
         );
         assert!(described.contains("retention.ms=86400000"), "{described}");
-        broker.stop();
+        kafka_node.stop();
 
         let replay = replay_log(&logs);
         assert!(replay.next_offset() > end);
@@ -377,5 +337,115 @@ mod java {
                 .into_iter()
                 .all(|partition| partition.leader == 1 && partition.isr == [1])
         );
+    }
+
+    /// What the real binary has written is read by `kafka-dump-log`; a copy of it is continued by Kafka, records and all,
+    /// and what Kafka has made of it is continued by the real binary.
+    #[test]
+    fn a_java_controller_continues_a_folder_of_the_real_binary() {
+        let dir = tempfile::tempdir().unwrap();
+        let logs = dir.path().join("logs");
+        let broker = Broker::start(&logs, &["metadata.log.max.record.bytes.between.snapshots=1000"]);
+        let at = broker.address();
+        for topic in ["kept", "gone", "large"] {
+            create(at, topic);
+        }
+        kafka_at(at, &["topics", "--alter", "--topic", "large", "--partitions", "40"]);
+        kafka_at(at, &["topics", "--delete", "--topic", "gone"]);
+        let alter = ["configs", "--alter", "--entity-type", "topics", "--entity-name", "kept"];
+        kafka_at(at, &[&alter[..], &["--add-config", "retention.ms=86400000"]].concat());
+        let lines = dir.path().join("lines");
+        fs::write(&lines, (1..=1000).map(|n| format!("{n}\n")).collect::<String>()).unwrap();
+        let mut produce = command(&["console-producer", "--bootstrap-server", at, "--topic", "kept"]);
+        run_ok(produce.stdin(fs::File::open(&lines).unwrap()), TOOL_TIME);
+        let shown_by_us = consume(at, "kept");
+        assert_eq!(
+            shown_by_us.iter().map(String::len).sum::<usize>(),
+            fs::read(&lines).unwrap().len()
+        );
+        broker.stop();
+
+        let metadata = logs.join(METADATA_FOLDER);
+        let names = fs::read_dir(&metadata)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let (mut segments, mut snapshots) = (0, 0);
+        for name in names {
+            if name.ends_with(".log") {
+                segments += 1;
+                let log = dump(metadata.join(name));
+                assert!(
+                    records(&log, "TOPIC_RECORD") == 3 && records(&log, "REMOVE_TOPIC_RECORD") == 1,
+                    "{log}"
+                );
+            } else if name.ends_with(".checkpoint") && !name.starts_with("00000000000000000000-") {
+                snapshots += 1;
+                let snapshot = dump(metadata.join(name));
+                assert!(
+                    snapshot.contains("SnapshotHeader") && snapshot.contains("SnapshotFooter"),
+                    "{snapshot}"
+                );
+            }
+        }
+        assert!(
+            segments == 1 && snapshots > 0,
+            "{segments} segments, {snapshots} snapshots"
+        );
+        let before = replay_log(&logs);
+
+        let port = free_ports();
+        let kafka_node = Node::start(dir.path(), port);
+        create(&kafka_node.address, "made-by-kafka");
+        let described = kafka_at(&kafka_node.address, &["topics", "--describe"]);
+        assert!(
+            described.contains("Topic: large") && described.contains("PartitionCount: 40"),
+            "{described}"
+        );
+        assert!(
+            described.contains("retention.ms=86400000") && !described.contains("gone"),
+            "{described}"
+        );
+        assert_eq!(consume(&kafka_node.address, "kept"), shown_by_us);
+        let mut produce = command(&[
+            "console-producer",
+            "--bootstrap-server",
+            &kafka_node.address,
+            "--topic",
+            "kept",
+        ]);
+        run_ok(produce.stdin(fs::File::open(&lines).unwrap()), TOOL_TIME);
+        let shown_by_kafka = consume(&kafka_node.address, "kept");
+        kafka_node.stop();
+
+        let broker = Broker::start(&logs, &[]);
+        assert_eq!(consume(broker.address(), "kept"), shown_by_kafka);
+        create(broker.address(), "made-again");
+        broker.stop();
+        let after = replay_log(&logs);
+        let id = |replay: &Replay, topic: &str| replay.image().topic(topic).unwrap().id;
+        assert_eq!(id(&after, "kept"), id(&before, "kept"));
+        assert!(after.image().topic("made-by-kafka").is_some() && after.image().topic("made-again").is_some());
+    }
+
+    /// What each partition holds.
+    fn consume(address: &str, topic: &str) -> Vec<String> {
+        let ends = kafka_at(address, &["get-offsets", "--topic", topic]);
+        let read = |line: &str| {
+            let fields: Vec<&str> = line.split(':').collect();
+            let consume = [
+                "console-consumer",
+                "--topic",
+                topic,
+                "--offset",
+                "earliest",
+                "--timeout-ms",
+                "20000",
+            ];
+            kafka_at(
+                address,
+                &[&consume[..], &["--partition", fields[1], "--max-messages", fields[2]]].concat(),
+            )
+        };
+        ends.lines().filter(|line| !line.ends_with(":0")).map(read).collect()
     }
 }

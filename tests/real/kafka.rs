@@ -1,0 +1,59 @@
+//! Apache Kafka's own tools, and a Kafka node beside ours.
+
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use crate::broker::{PATIENCE, run_ok, wait_for};
+
+/// The longest that one of Kafka's tools takes here, a whole data set included.
+pub const TOOL_TIME: Duration = Duration::from_secs(90);
+
+/// `tools/kafka` with these arguments.
+pub fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tools/kafka"));
+    command.args(arguments);
+    command
+}
+
+/// Runs a tool that must succeed; what it prints.
+#[track_caller]
+pub fn kafka(arguments: &[&str]) -> String {
+    run_ok(&mut command(arguments), TOOL_TIME)
+}
+
+/// [`kafka`] for the tools that want to know where the broker is.
+#[track_caller]
+pub fn kafka_at(address: &str, arguments: &[&str]) -> String {
+    kafka(&[arguments, &["--bootstrap-server", address]].concat())
+}
+
+/// A running node of Apache Kafka. Dropping it kills it.
+pub struct Node {
+    pid: String,
+    pub address: String,
+}
+
+impl Node {
+    /// Starts broker and controller, on `port` and the one after it, with the data in `logs` below this folder.
+    pub fn start(folder: &Path, port: u16) -> Node {
+        let pid = kafka(&["start", &port.to_string(), folder.to_str().unwrap()]);
+        let address = format!("127.0.0.1:{port}");
+        wait_for("Kafka to listen", || TcpStream::connect(&address).ok());
+        let pid = pid.trim().to_owned();
+        Node { pid, address }
+    }
+
+    /// Stops it as SIGTERM does, and waits.
+    pub fn stop(self) {
+        run_ok(&mut command(&["stop", &self.pid]), PATIENCE);
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let _ = Command::new("kill").args(["-9", &self.pid]).status();
+    }
+}
