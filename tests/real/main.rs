@@ -7,3 +7,4 @@ mod broker;
 mod flights;
 mod kafka;
 mod metadata;
+mod segments;
