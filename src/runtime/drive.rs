@@ -23,6 +23,7 @@ use super::folder_lock::LOCK_FILE;
 use super::guests::Guests;
 use super::inbox::{Inbox, Mail, Taken};
 use super::net::{Limits, Net};
+use super::reactor::{LOOK_US, look};
 use super::workers::{Workers, caught};
 use crate::shard::effect::{Compute, ComputePanicked, Effect, Event};
 use crate::shard::message::Message;
@@ -75,6 +76,8 @@ struct Loop {
     registered: bool,
     ended: bool,
     next_tick_us: u64,
+    /// When the executor looked at its rings for the last time, as far as is known.
+    looked_us: u64,
     timer: Option<(u64, std::pin::Pin<Box<Timer>>)>,
 }
 
@@ -115,6 +118,7 @@ pub(super) async fn drive(seat: Seat) {
         registered,
         ended: false,
         next_tick_us: 0,
+        looked_us: 0,
         timer: None,
     };
     this.run(Shard::new(seat.config)).await;
@@ -226,7 +230,12 @@ impl Loop {
 
     /// Returns when there is something to do: an event, the shard's deadline, or the tick for connections.
     async fn wait(&mut self, deadline: Option<u64>) {
-        let now_us = self.clock.mono_us();
+        let mut now_us = self.clock.mono_us();
+        if now_us >= self.looked_us + LOOK_US {
+            look().await;
+            now_us = self.clock.mono_us();
+            self.looked_us = now_us;
+        }
         if self.net.has_unsent() || deadline.is_some_and(|at| at <= now_us) {
             // Others first: connections may have received more by then.
             glommio::executor().yield_now().await;
@@ -241,6 +250,7 @@ impl Loop {
             let sleep = Duration::from_micros(wake_us.saturating_sub(now_us));
             self.timer = Some((wake_us, Box::pin(Timer::new(sleep))));
         }
+        let mut slept = false;
         poll_fn(|cx| {
             if !self.events.is_empty() || !self.inboxes[usize::from(self.id.0)].sleep() {
                 return Poll::Ready(());
@@ -253,9 +263,13 @@ impl Loop {
                 self.timer = None;
                 return Poll::Ready(());
             }
+            slept = true;
             Poll::Pending
         })
         .await;
+        if slept {
+            self.looked_us = self.clock.mono_us();
+        }
     }
 
     /// Sends the last replies and ends every connection.

@@ -5,7 +5,7 @@
 //!
 //! | File | What it does |
 //! |---|---|
-//! | `drive` | one shard's loop: gather, handle, perform, sleep |
+//! | `drive`, `reactor` | one shard's loop: gather, handle, perform, sleep; its executor |
 //! | `net`, `frame`, `socket`, `budget` | connections: frames in, replies out, memory and time limits |
 //! | `disk`, `blocking`, `workers` | disk operations, on the ring or on threads |
 //! | `inbox` | queues between shards and from other threads |
@@ -18,7 +18,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use glommio::{LocalExecutorBuilder, Placement, PoolPlacement};
+use glommio::LocalExecutorBuilder;
 
 use crate::config::{BrokerConfig, Cores};
 use crate::shard::{ShardConfig, format, ring_path};
@@ -37,6 +37,7 @@ mod guests;
 mod inbox;
 mod net;
 mod preflight;
+mod reactor;
 mod signals;
 mod socket;
 mod workers;
@@ -54,10 +55,6 @@ use net::Limits;
 use signals::Signals;
 use workers::{Workers, caught};
 
-/// Submission queue entries of a shard's rings. The kernel is entered once per round, with all that a round wants.
-const RING_DEPTH: usize = 512;
-/// A shard that computes without a pause looks at its sockets and disks this often.
-const PREEMPT: Duration = Duration::from_micros(250);
 /// Threads per shard for what blocks in the file system, and for long computations.
 const DISK_WORKERS: usize = 4;
 const COMPUTE_WORKERS: usize = 1;
@@ -312,12 +309,7 @@ fn start_on(
             guests: guests.clone(),
             reports: report.clone(),
         };
-        let executor = LocalExecutorBuilder::new(Placement::Fixed(core))
-            .spin_before_park(Duration::from_micros(config.spin_us))
-            .io_memory(preflight::io_memory_bytes(shards))
-            .ring_depth(RING_DEPTH)
-            .preempt_timer(PREEMPT)
-            .blocking_thread_pool_placement(PoolPlacement::Unbound(1));
+        let executor = reactor::executor(core, config.spin_us, preflight::io_memory_bytes(shards));
         let thread = std::thread::Builder::new().name(format!("shard-{}", id.0));
         thread.spawn(move || run_shard(executor, seat)).map_err(system)?;
     }

@@ -33,6 +33,7 @@ use super::clock::Clock;
 use super::events::Events;
 use super::frame::{Frames, Want};
 use super::guests::Guests;
+use super::reactor::wake_after_look;
 use super::socket::{advance, receive_some, send_some};
 use crate::shard::effect::Event;
 use crate::types::ConnId;
@@ -341,7 +342,7 @@ impl State {
                     // Whatever is left after this waits for the next turn, so that the others get theirs.
                     if self.send(&net.limits, self.active_us) {
                         self.blocked = true;
-                        cx.waker().wake_by_ref();
+                        wake_after_look(cx.waker());
                         return Ok(());
                     }
                 }
@@ -409,7 +410,7 @@ impl State {
             };
             left = left.saturating_sub(received);
             if left == 0 {
-                cx.waker().wake_by_ref();
+                wake_after_look(cx.waker());
                 return Poll::Pending;
             }
         }
