@@ -21,14 +21,15 @@ use hashbrown::HashMap;
 use super::blocking::{Folder, disk_error};
 use super::events::Events;
 use super::inbox::{Inbox, Mail};
+use super::lent::Lender;
 use super::workers::{Workers, caught};
 use crate::shard::effect::{BLOCK_BYTES, DiskError, DiskOp, DiskReply, Event, File, OPERATION_BYTES_MAX};
 use crate::types::{FileId, OpId, Position, ShardId};
 
-/// Tasks that serve every operation, and those that serve only what somebody waits for (the journal's writes, reads), so
-/// that a checkpoint's writes never stand before a commit.
-const TASKS: usize = 24;
-const URGENT_TASKS: usize = 24;
+/// Tasks of each lane. A commit of the usual size has fewer pieces than that, and no read or checkpoint stands before it.
+const COMMIT_TASKS: usize = 20;
+const READ_TASKS: usize = 16;
+const OTHER_TASKS: usize = 16;
 
 type Outcome = Result<DiskReply, DiskError>;
 
@@ -39,7 +40,11 @@ pub(super) struct Disk {
     id: ShardId,
     events: Rc<Events>,
     files: Files,
-    urgent: Lane,
+    lender: Lender,
+    /// What acknowledgements wait for: the journal's writes.
+    commits: Lane,
+    /// What fetches wait for.
+    reads: Lane,
     other: Lane,
 }
 
@@ -86,31 +91,35 @@ impl Disk {
             inboxes,
             id,
             events,
-            urgent: Lane::default(),
+            lender: Lender::default(),
+            commits: Lane::default(),
+            reads: Lane::default(),
             other: Lane::default(),
         });
-        for number in 0..URGENT_TASKS + TASKS {
-            let disk = disk.clone();
+        disk.clone().serve(COMMIT_TASKS, |disk| &disk.commits);
+        disk.clone().serve(READ_TASKS, |disk| &disk.reads);
+        disk.clone().serve(OTHER_TASKS, |disk| &disk.other);
+        disk
+    }
+
+    fn serve(self: Rc<Disk>, tasks: usize, lane: fn(&Disk) -> &Lane) {
+        for _ in 0..tasks {
+            let disk = self.clone();
             glommio::spawn_local(async move {
-                let lane = if number < URGENT_TASKS {
-                    &disk.urgent
-                } else {
-                    &disk.other
-                };
                 loop {
-                    let (op, what) = lane.next().await;
+                    let (op, what) = lane(&disk).next().await;
                     let result = disk.perform(what).await;
                     disk.events.push(Event::Disk { op, result });
                 }
             })
             .detach();
         }
-        disk
     }
 
     pub(super) fn submit(&self, op: OpId, what: DiskOp) {
         match what {
-            DiskOp::Write { durable: true, .. } | DiskOp::Read { .. } => self.urgent.push(op, what),
+            DiskOp::Write { durable: true, .. } => self.commits.push(op, what),
+            DiskOp::Read { .. } => self.reads.push(op, what),
             DiskOp::Write { durable: false, .. } | DiskOp::Sync { .. } | DiskOp::Truncate { .. } => {
                 self.other.push(op, what);
             }
@@ -206,21 +215,22 @@ impl Disk {
         }
         let open = self.files.get(file, Way::Plain).await?;
         let mut found = Vec::new();
-        while found.len() < len {
+        loop {
             let more = open
                 .read_at_aligned(position + found.len() as u64, len - found.len())
                 .await;
             let more = more.map_err(|error| failed("read", file, error))?;
-            if found.is_empty() {
-                found.reserve_exact(if more.len() < len { more.len() } else { len });
+            // Less than a whole number of blocks is where the file ends.
+            let is_all =
+                found.len() + more.len() >= len || more.is_empty() || !more.len().is_multiple_of(BLOCK_BYTES as usize);
+            if is_all && found.is_empty() {
+                return Ok(DiskReply::Bytes(self.lender.lend(more)));
             }
             found.extend_from_slice(&more);
-            // Less than a whole number of blocks is where the file ends.
-            if more.is_empty() || !more.len().is_multiple_of(BLOCK_BYTES as usize) {
-                break;
+            if is_all {
+                return Ok(DiskReply::Bytes(found.into()));
             }
         }
-        Ok(DiskReply::Bytes(found.into()))
     }
 }
 
@@ -368,6 +378,11 @@ mod tests {
                         break result;
                     }
                 };
+                // What was read is this executor's memory.
+                let result = result.map(|reply| match reply {
+                    DiskReply::Bytes(bytes) => DiskReply::Bytes(Bytes::copy_from_slice(&bytes)),
+                    other => other,
+                });
                 answers.send(result).unwrap();
             }
         });

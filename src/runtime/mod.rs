@@ -7,7 +7,7 @@
 //! |---|---|
 //! | `drive`, `reactor` | one shard's loop: gather, handle, perform, sleep; its executor |
 //! | `net`, `frame`, `socket`, `budget` | connections: frames in, replies out, memory and time limits |
-//! | `disk`, `blocking`, `workers` | disk operations, on the ring or on threads |
+//! | `disk`, `lent`, `blocking`, `workers` | disk operations, on the ring or on threads |
 //! | `inbox` | queues between shards and from other threads |
 //! | `accept`, `guests`, `signals`, `folder_lock`, `preflight`, `clock` | the process: listener, stop, data folder, host, time |
 
@@ -35,6 +35,7 @@ mod folder_lock;
 mod frame;
 mod guests;
 mod inbox;
+mod lent;
 mod net;
 mod preflight;
 mod reactor;

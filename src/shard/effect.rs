@@ -172,7 +172,7 @@ pub enum DiskOp {
 #[derive(Debug, Clone)]
 pub enum DiskReply {
     Done,
-    /// Of `Read` and `ReadFile`.
+    /// Of `Read` and `ReadFile`. What a `Read` brings is the shard's own memory: it is copied before it goes to another.
     Bytes(Bytes),
     Entries(Vec<Entry>),
     Space {

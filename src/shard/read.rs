@@ -141,6 +141,10 @@ impl Shard {
         };
         let state = self.reading.get_mut(&reading).expect("a read is answered once");
         match progress {
+            // What a read brought is this shard's own memory (see `DiskReply::Bytes`): another one gets a copy.
+            Ok(ReadProgress::Done(slices)) if state.asker.shard != self.config.id => {
+                state.outcomes[index].slices = slices.iter().map(|slice| Bytes::copy_from_slice(slice)).collect();
+            }
             Ok(ReadProgress::Done(slices)) => state.outcomes[index].slices = slices,
             Ok(ReadProgress::More(next)) => return self.read_from_disk(reading, index, log, next),
             Err(error) => state.outcomes[index] = refused(state.outcomes[index].slot, error),
