@@ -2,7 +2,7 @@
 //!
 //! One glommio loop receives, checks the CRC, copies once into an aligned buffer, writes it with O_DIRECT and O_DSYNC into
 //! a ring in group commits (one in flight, the next one filling) and answers Produce v9 with success. No topics, no
-//! offsets, no recovery, no segments, no limits: it is driven by `load produce --bare` and serves nothing else.
+//! offsets, no recovery, no segments, no limits: it is driven by `load produce` and serves nothing else.
 
 use std::cell::RefCell;
 use std::future::poll_fn;

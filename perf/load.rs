@@ -27,8 +27,12 @@ use requests::{FetchTemplate, ProduceTemplate, Reply};
 enum Mode {
     /// Produce as fast as the server answers (or at `--rate`).
     Produce,
-    /// Fill the partitions with `--fill-mb`, then fetch them again and again.
+    /// Fetch what is in the partitions from the beginning, again and again.
     Fetch,
+    /// Create the topic, so that its making is no part of what is measured.
+    Create,
+    /// Delete the topic.
+    Delete,
     /// Open the connections and leave them alone.
     Idle,
 }
@@ -69,17 +73,9 @@ struct Options {
     /// Bytes that one fetch may return.
     #[arg(long, default_value_t = 1 << 20)]
     fetch_bytes: i32,
-    #[arg(long, default_value_t = 64)]
-    fill_mb: u64,
     /// KEY=VALUE of the topic, when it is created.
     #[arg(long)]
     config: Vec<String>,
-    /// Deletes the topic at the end.
-    #[arg(long)]
-    delete: bool,
-    /// Produce only: no CreateTopics and Metadata before it (the floor program knows neither).
-    #[arg(long)]
-    bare: bool,
     /// Pin every thread to this core.
     #[arg(long)]
     core: Option<usize>,
@@ -153,18 +149,14 @@ fn take_bytes(bytes: u64) -> bool {
 fn main() {
     let options = Options::parse();
     pin(&options);
-    if !options.bare && options.mode != Mode::Idle {
-        requests::create_topic(&options.addr, &options.topic, options.partitions, &options.config)
-            .unwrap_or_else(|e| fail(&format!("creating {}: {e}", options.topic)));
-    }
     match options.mode {
         Mode::Produce => produce(&options),
         Mode::Fetch => fetch(&options),
         Mode::Idle => idle(&options),
-    }
-    if options.delete {
-        requests::delete_topic(&options.addr, &options.topic)
-            .unwrap_or_else(|e| fail(&format!("deleting {}: {e}", options.topic)));
+        Mode::Create => requests::create_topic(&options.addr, &options.topic, options.partitions, &options.config)
+            .unwrap_or_else(|e| fail(&format!("creating {}: {e}", options.topic))),
+        Mode::Delete => requests::delete_topic(&options.addr, &options.topic)
+            .unwrap_or_else(|e| fail(&format!("deleting {}: {e}", options.topic))),
     }
 }
 
@@ -206,6 +198,7 @@ fn run(options: &Options, work: impl Fn(usize, TcpStream, Phase) -> Measured + S
         BYTES_LEFT.store(mb * 1_000_000, Ordering::Relaxed);
     }
     let streams: Vec<TcpStream> = (0..options.connections).map(|_| connect(options)).collect();
+    let cpu_before = cpu_seconds();
     let phase = phase(options);
     let mut all = Measured::new();
     thread::scope(|scope| {
@@ -225,8 +218,10 @@ fn run(options: &Options, work: impl Fn(usize, TcpStream, Phase) -> Measured + S
             all.add(thread.join().expect("a connection's thread does not panic"));
         }
     });
-    let seconds = (Instant::now().min(phase.end) - phase.measure_from).as_secs_f64();
-    report(&all, seconds);
+    let now = Instant::now();
+    let seconds = (now.min(phase.end) - phase.measure_from).as_secs_f64();
+    let busy = (cpu_seconds() - cpu_before) / (now - phase.start).as_secs_f64();
+    report(&all, seconds, busy);
     if all.errors > 0 {
         fail(&format!(
             "{} requests failed, the first with code {}",
@@ -236,10 +231,12 @@ fn run(options: &Options, work: impl Fn(usize, TcpStream, Phase) -> Measured + S
     }
 }
 
-fn report(all: &Measured, seconds: f64) {
+/// `busy` is the share of its core that this process used.
+fn report(all: &Measured, seconds: f64, busy: f64) {
     let at = |quantile| all.latency_us.value_at_quantile(quantile);
     println!(
-        "mb_s={:.1} requests_s={:.0} p50_us={} p99_us={} p999_us={} max_us={} requests={} seconds={:.2} mb_in_all={:.1} errors={}",
+        "mb_s={:.1} requests_s={:.0} p50_us={} p99_us={} p999_us={} max_us={} requests={} seconds={:.2} mb_in_all={:.1} \
+         errors={} load_cpu={:.2}",
         all.bytes as f64 / 1e6 / seconds,
         all.requests as f64 / seconds,
         at(0.5),
@@ -250,8 +247,25 @@ fn report(all: &Measured, seconds: f64) {
         seconds,
         all.bytes_in_all as f64 / 1e6,
         all.errors,
+        busy,
     );
 }
+
+/// Processor time of this process so far. The core that it runs on being busy all the time means that it, and not the
+/// server, is what was measured.
+fn cpu_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+    let ticks: f64 = fields
+        .skip(11)
+        .take(2)
+        .filter_map(|field| field.parse::<f64>().ok())
+        .sum();
+    ticks / TICKS_PER_SECOND
+}
+
+/// USER_HZ, which Linux fixed for everybody long ago.
+const TICKS_PER_SECOND: f64 = 100.0;
 
 fn produce(options: &Options) {
     let template = ProduceTemplate::new(&options.topic, options.acks, options.records, options.size);
@@ -424,7 +438,6 @@ impl Replies {
 }
 
 fn fetch(options: &Options) {
-    fill(options);
     run(options, |index, mut stream, phase| {
         let mut measured = Measured::new();
         let mut template = FetchTemplate::new(&options.topic, options.fetch_bytes);
@@ -445,34 +458,14 @@ fn fetch(options: &Options) {
                     break Reply::parse_fetch(frame).unwrap_or_else(|| fail("a fetch response that makes no sense"));
                 }
             };
+            if reply.first_offset.is_some_and(|first| first != offset) {
+                fail("a fetch was answered with other records than those asked for");
+            }
             measured.count(&phase, due, Instant::now(), reply.record_bytes, reply.error);
             // From the beginning again at the end of the log.
             offset = reply.next_offset.unwrap_or(0);
         }
     })
-}
-
-/// Gives every partition that will be fetched its share of `--fill-mb`.
-fn fill(options: &Options) {
-    let used = options.partitions.min(options.connections as i32);
-    let mut template = ProduceTemplate::new(&options.topic, options.acks, options.records, options.size);
-    let turns = options.fill_mb * 1_000_000 / used as u64 / template.value_bytes;
-    let mut stream = connect(options);
-    let mut replies = Replies::new(64 * 1024);
-    for partition in 0..used {
-        for turn in 0..turns {
-            send(&mut stream, template.request(turn as i32, partition));
-            let error = loop {
-                replies.receive(&mut stream);
-                if let Some(frame) = replies.next() {
-                    break template.error(frame);
-                }
-            };
-            if error != 0 {
-                fail(&format!("filling partition {partition}: code {error}"));
-            }
-        }
-    }
 }
 
 fn idle(options: &Options) {

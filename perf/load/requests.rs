@@ -202,6 +202,8 @@ impl FetchTemplate {
 pub struct Reply {
     pub error: i16,
     pub record_bytes: u64,
+    /// Of the first whole batch.
+    pub first_offset: Option<i64>,
     /// After the last whole batch; `None` when there was none, or when nothing follows it.
     pub next_offset: Option<i64>,
 }
@@ -217,6 +219,7 @@ impl Reply {
             return Some(Reply {
                 error,
                 record_bytes: 0,
+                first_offset: None,
                 next_offset: None,
             });
         }
@@ -231,7 +234,7 @@ impl Reply {
         d.skip(4)?;
         let bytes = d.i32()?.max(0) as usize;
         let mut records = d.0.get(..bytes)?;
-        let mut next_offset = None;
+        let (mut first_offset, mut next_offset) = (None, None);
         while records.len() >= 61 {
             let base = i64::from_be_bytes(records[..8].try_into().ok()?);
             let length = 12 + u32::from_be_bytes(records[8..12].try_into().ok()?) as usize;
@@ -239,12 +242,14 @@ impl Reply {
             if length > records.len() {
                 break;
             }
+            first_offset = first_offset.or(Some(base));
             next_offset = Some(base + i64::from(last_delta) + 1).filter(|next| *next < high_watermark);
             records = &records[length..];
         }
         Some(Reply {
             error,
             record_bytes: bytes as u64,
+            first_offset,
             next_offset,
         })
     }
