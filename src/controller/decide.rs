@@ -28,7 +28,7 @@ impl<R> Decision<R> {
 #[derive(Clone, Debug)]
 pub struct Controller {
     pub(super) node_id: NodeId,
-    /// What this host has memory for; what is asked for beyond it is refused.
+    /// What the journals have room for; what is asked for beyond it is refused.
     pub(super) partitions_max: usize,
     pub(super) random: Random,
 }

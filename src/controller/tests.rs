@@ -304,7 +304,7 @@ fn room_for_partitions_ends() {
             .error_message
             .as_ref()
             .unwrap()
-            .contains("has memory for 5 partitions")
+            .contains("have room for 5 partitions")
     );
 }
 

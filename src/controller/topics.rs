@@ -162,7 +162,8 @@ impl Controller {
             return Ok(());
         }
         let why = format!(
-            "This broker has memory for {} partitions; it has {there}, and {more} more were asked for.",
+            "The journals of this broker have room for {} partitions; it has {there}, and {more} more were asked for. Raise \
+             tidemill.journal.bytes.",
             self.partitions_max
         );
         Err(ApiError::new(ErrorCode::PolicyViolation, why))

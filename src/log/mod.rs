@@ -255,6 +255,11 @@ impl Log {
         changed
     }
 
+    /// The journal has the control frames of this log once more, in a carried set: the next recovery point settles them.
+    pub fn control_restated(&mut self) {
+        self.saving.note_control();
+    }
+
     /// Kafka's answer to OffsetForLeaderEpoch: (-1, -1) when unknown.
     pub fn end_offset_for_epoch(&self, epoch: LeaderEpoch) -> (LeaderEpoch, Offset) {
         self.epochs.end_offset_for(epoch, self.end())

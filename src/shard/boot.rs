@@ -597,9 +597,17 @@ impl Shard {
         } else {
             self.tell(CONTROLLER, Message::ImageHeld { offset });
         }
-        self.emit(Effect::Ready);
         if self.config.only_seal {
+            self.emit(Effect::Ready);
             self.stop();
+        }
+    }
+
+    /// The first image after this shard's logs were recovered has the registration of this process in it.
+    pub(super) fn serve_if_registered(&mut self) {
+        if !self.is_ready && self.is_serving() {
+            self.is_ready = true;
+            self.emit(Effect::Ready);
         }
     }
 }

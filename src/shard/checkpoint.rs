@@ -326,6 +326,7 @@ impl Shard {
         }
         for log in self.journal.must_carry() {
             let Some(partition) = self.partitions.get(&log) else {
+                // Dropped, and the metadata that says so is durable: replay skips what it does not know.
                 self.journal.forget(log);
                 continue;
             };
@@ -338,13 +339,16 @@ impl Shard {
                     offset: partition.log.start(),
                 },
             }];
-            if let Some(latest) = partition.log.epochs().latest() {
-                let (epoch, start_offset) = (latest.epoch, latest.start);
-                frames.push(Frame {
-                    log,
-                    body: Body::Epoch { epoch, start_offset },
-                });
-            }
+            // Earlier ones are in the batches below; the newest may have none yet.
+            let epochs = partition.log.epochs().entries();
+            let unapplied = epochs.partition_point(|entry| entry.start < partition.log.applied());
+            frames.extend(epochs[unapplied..].iter().map(|entry| Frame {
+                log,
+                body: Body::Epoch {
+                    epoch: entry.epoch,
+                    start_offset: entry.start,
+                },
+            }));
             frames.extend(partition.log.carry().into_iter().map(|carried| Frame {
                 log,
                 body: Body::Append(Append {
@@ -356,9 +360,13 @@ impl Shard {
                     bytes: carried.bytes,
                 }),
             }));
-            if self.journal.carry(log, partition.log.applied(), &frames).is_err() {
+            let Ok(ticket) = self.journal.carry(log, partition.log.applied(), &frames) else {
                 return;
-            }
+            };
+            // The set says the control frames once more; a recovery point settles it as it would have settled them.
+            let partition = self.partition_mut(log);
+            partition.control = ticket;
+            partition.log.control_restated();
         }
     }
 }

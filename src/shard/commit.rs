@@ -342,5 +342,8 @@ impl Shard {
         }
         self.metadata_failed();
         self.stop_failed();
+        if self.is_serving() && !self.is_ready {
+            self.fatal("the journal cannot be written; see the line above".into());
+        }
     }
 }

@@ -13,14 +13,14 @@ use crate::controller::{Controller, Replay};
 use crate::log::side_files::CLEAN_SHUTDOWN;
 use crate::log::{DiskRead, LogConfig, ReadPlan, ReadProgress};
 use crate::record::{Scan, scan::Depth};
-use crate::replica::{Leader, Replica};
 use crate::types::{LogId, Offset, Uuid};
 
 use super::boot::BootOp;
 use super::disk::Op;
-use super::effect::{DiskError, DiskOp, DiskReply};
+use super::effect::{BLOCK_BYTES, DiskError, DiskOp, DiskReply};
 use super::folders::FolderName;
 use super::metadata::Metadata;
+use super::registration::Registration;
 use super::{Shard, format};
 
 pub const METADATA_TOPIC: &str = "__cluster_metadata";
@@ -28,6 +28,8 @@ pub const METADATA_DIR: &str = files::METADATA_FOLDER;
 
 /// What one step of reading the metadata log takes.
 const READ_BYTES: usize = 512 * 1024;
+
+const JOURNAL_BYTES_PER_PARTITION: u64 = 4 * BLOCK_BYTES;
 
 /// What the controller's shard knows before it serves.
 pub struct Kraft {
@@ -53,8 +55,6 @@ pub enum KraftOp {
     Listed,
     Snapshot(SnapshotId),
     Read(Box<DiskRead>),
-    /// The new epoch is on the device.
-    Epoch(Box<start::Start>),
 }
 
 impl Shard {
@@ -116,7 +116,6 @@ impl Shard {
                     Err(error) => self.fatal(format!("the metadata log cannot be read: {error}")),
                 }
             }
-            KraftOp::Epoch(start) => self.begin_epoch(*start),
         }
     }
 
@@ -357,7 +356,13 @@ impl Shard {
         let now_ms = self.now.wall_ms;
         if self.config.only_seal {
             let image = Arc::new(replay.image().clone());
-            self.metadata = Some(Metadata::new(controller, replay, -1, self.config.shards, now_ms));
+            self.metadata = Some(Metadata::new(
+                controller,
+                replay,
+                Registration::Done,
+                self.config.shards,
+                now_ms,
+            ));
             return self.publish(image);
         }
         match start::start(
@@ -369,16 +374,20 @@ impl Shard {
             super::metadata::BATCH_BYTES_MAX,
         ) {
             Ok(start) => {
+                let image = Arc::new(replay.image().clone());
+                let registration = Registration::Recovering {
+                    start: Box::new(start),
+                    replayed: image.reached.offset + 1,
+                };
                 self.metadata = Some(Metadata::new(
                     controller,
                     replay,
-                    start.broker_epoch,
+                    registration,
                     self.config.shards,
                     now_ms,
                 ));
-                let path = format!("{METADATA_DIR}/{}", files::QUORUM_STATE);
-                let content = start.quorum_state.encode();
-                self.kraft_disk(KraftOp::Epoch(Box::new(start)), DiskOp::ReplaceFile { path, content });
+                // Logs are recovered with what the process before left; see `registration`.
+                self.publish(image);
             }
             Err(error) => self.fatal(format!("{}: {error}", self.config.data_dir)),
         }
@@ -402,26 +411,9 @@ impl Shard {
         }
     }
 
-    /// Each partition costs memory for its log, its index and its place in every image.
+    /// The last, partial block of each log lives in the journal, and everything live must fit in it twice.
     fn partitions_max(&self) -> usize {
-        100_000
-    }
-
-    fn begin_epoch(&mut self, start: start::Start) {
-        let partition = self.partition_mut(LogId::METADATA);
-        let high_watermark = partition.replica.high_watermark();
-        let leader = Leader {
-            in_sync: vec![],
-            in_sync_min: 0,
-        };
-        partition.replica = Replica::leader(leader, start.epoch, 0, high_watermark);
-        self.enter_epoch(LogId::METADATA, start.epoch);
-        for batch in start.batches {
-            if !self.append_metadata_batch(batch) {
-                return self.fatal("the journal has no room for the broker's own registration".into());
-            }
-        }
-        let end = self.partition(LogId::METADATA).log.end();
-        self.metadata.as_mut().expect("just made").publish_from = end;
+        let of_shard = self.limits.journal_bytes / JOURNAL_BYTES_PER_PARTITION;
+        of_shard as usize * usize::from(self.config.shards)
     }
 }

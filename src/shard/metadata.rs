@@ -14,6 +14,7 @@ use crate::wire::metadata_records::MetadataRecord;
 use super::disk::Op;
 use super::effect::{DiskError, DiskOp, DiskReply};
 use super::message::{AdminReply, AdminRequest, Answer, Asker, Message};
+use super::registration::Registration;
 use super::{CONTROLLER, Shard};
 
 /// The largest batch of metadata records.
@@ -29,6 +30,8 @@ pub struct Metadata {
     pub(super) publish_from: Offset,
     /// Images that become true when the log is durable up to the offset.
     unpublished: VecDeque<(Offset, Arc<Image>)>,
+    /// How far this process is with registering itself.
+    pub(super) registration: Registration,
     /// In the order of their offsets: answered when every shard holds the image up to there.
     waiting: VecDeque<(Offset, Asker, AdminReply)>,
     /// By shard: the offset up to which it acts on the metadata.
@@ -43,18 +46,27 @@ pub struct Metadata {
 
 /// A file of the metadata folder being written.
 pub enum FileOp {
+    /// The epoch that this process leads.
+    QuorumState,
     /// The log may start at this offset once the snapshot that ends there is on the device.
     Snapshot { end: Offset, name: String },
 }
 
 impl Metadata {
-    pub fn new(controller: Controller, replay: Replay, broker_epoch: i64, shards: u16, now_ms: i64) -> Metadata {
+    pub fn new(
+        controller: Controller,
+        replay: Replay,
+        registration: Registration,
+        shards: u16,
+        now_ms: i64,
+    ) -> Metadata {
         Metadata {
             controller,
             replay,
-            broker_epoch,
-            publish_from: 0,
+            broker_epoch: -1,
+            publish_from: Offset::MAX,
             unpublished: VecDeque::new(),
+            registration,
             waiting: VecDeque::new(),
             held: vec![-1; shards.into()],
             has_failed: false,
@@ -62,6 +74,11 @@ impl Metadata {
             snapshot_ms: now_ms,
             is_snapshotting: false,
         }
+    }
+
+    /// The offset up to which every shard acts on the metadata.
+    pub fn held_by_all(&self) -> Offset {
+        self.held.iter().min().copied().unwrap_or(-1)
     }
 }
 
@@ -124,16 +141,20 @@ impl Shard {
         }
     }
 
+    /// The metadata log may use what the journal keeps free for internal topics; it never waits for memory.
+    pub(super) fn metadata_log_has_room(&self, bytes: u64) -> bool {
+        self.commit.failed().is_none() && self.journal.room() >= bytes
+    }
+
     pub(super) fn append_metadata_batch(&mut self, batch: crate::record::Batch) -> bool {
         let log = LogId::METADATA;
-        // The metadata log may use what the journal keeps free for internal topics; it never waits for memory.
+        if !self.metadata_log_has_room(batch.size_bytes as u64) {
+            return false;
+        }
         let partition = self
             .partitions
             .get_mut(&log)
             .expect("the controller's shard has the metadata log");
-        if self.commit.failed().is_some() || self.journal.room() < batch.size_bytes as u64 {
-            return false;
-        }
         let epoch = partition.replica.leader_epoch;
         let appended = match partition.log.append_leader(self.now, batch, epoch, &mut self.arena) {
             Ok(appended) => appended,
@@ -196,6 +217,7 @@ impl Shard {
     pub(super) fn image_held(&mut self, shard: ShardId, offset: Offset) {
         if let Some(metadata) = &mut self.metadata {
             metadata.held[usize::from(shard.0)] = offset;
+            self.elect_if_recovered();
             self.answer_admins();
         }
     }
@@ -203,7 +225,7 @@ impl Shard {
     fn answer_admins(&mut self) {
         loop {
             let metadata = self.metadata.as_mut().expect("the caller has it");
-            let held = metadata.held.iter().min().copied().unwrap_or(-1);
+            let held = metadata.held_by_all();
             match metadata.waiting.front() {
                 Some((offset, ..)) if *offset <= held => {
                     let (_, asker, reply) = metadata.waiting.pop_front().expect("it is there");
@@ -251,7 +273,9 @@ impl Shard {
     }
 
     pub(super) fn metadata_file_done(&mut self, op: FileOp, result: Result<DiskReply, DiskError>) {
-        let FileOp::Snapshot { end, name } = op;
+        let FileOp::Snapshot { end, name } = op else {
+            return self.elected(result);
+        };
         let Some(metadata) = &mut self.metadata else { return };
         metadata.is_snapshotting = false;
         match result {
@@ -272,6 +296,7 @@ impl Shard {
             return self.boot_image();
         }
         self.follow_image(&before);
+        self.serve_if_registered();
         if self.config.id == CONTROLLER {
             self.image_held(CONTROLLER, offset);
         } else {

@@ -4,7 +4,7 @@
 //! round's appends become one commit of the journal. Nothing here waits, asks the time or touches a file.
 //!
 //! This file only dispatches. A record's way in: `requests` → `produce` → `append` → `commit` → `requests`; its way out:
-//! `requests` → `fetch` → `read` → `fetch` → `requests`. `boot` and `stop` are the two ends of a shard's life, `checkpoint`
+//! `requests` → `fetch` → `read` → `fetch` → `requests`. `boot`, `registration` and `stop` are the ends of a shard's life, `checkpoint`
 //! and `upkeep` its background, `metadata` the part that only the controller's shard has.
 //!
 //! Invariants
@@ -44,6 +44,7 @@ mod offsets;
 mod partition;
 mod produce;
 mod read;
+mod registration;
 mod requests;
 mod sessions;
 mod stop;
@@ -103,6 +104,8 @@ pub struct Shard {
     last_id: u64,
     stage: Stage,
     image: Arc<Image>,
+    /// Somebody may be served: the image has this process's registration.
+    is_ready: bool,
 
     connections: Map<ConnId, Connection>,
     muted: BTreeSet<ConnId>,
@@ -158,6 +161,7 @@ impl Shard {
             last_id: 0,
             stage: Stage::Booting(Box::new(boot::Boot::new())),
             image: Arc::new(Image::empty("", config.broker.node_id, config.broker.clone())),
+            is_ready: false,
             connections: Map::default(),
             muted: BTreeSet::new(),
             touched: Vec::new(),

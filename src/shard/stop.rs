@@ -62,6 +62,10 @@ impl Shard {
             Stage::Booting(_) => {
                 // Nothing was acknowledged; the next start does the same again.
                 self.stage = Stage::Stopped;
+                if self.config.id != CONTROLLER {
+                    let (logs, is_clean) = (Vec::new(), false);
+                    self.tell(CONTROLLER, Message::Sealed { logs, is_clean });
+                }
                 return self.emit(Effect::Stopped);
             }
             Stage::Stopping(_) | Stage::Stopped => return,

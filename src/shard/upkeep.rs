@@ -73,6 +73,7 @@ impl Shard {
         self.settle_blocking_controls();
         self.checkpoint_if_due();
         self.carry_if_due();
+        self.append_registration();
         if !self.blocked.is_empty() {
             self.retry_blocked();
         }
@@ -291,9 +292,10 @@ impl Shard {
             return;
         }
         for log in self.journal.must_apply() {
-            let wanted = self.partitions.get(&log).is_some_and(|partition| {
-                partition.can_save() && partition.log.has_unsaved_control() && !partition.log.wants_checkpoint()
-            });
+            let wanted = self
+                .partitions
+                .get(&log)
+                .is_some_and(|partition| partition.can_save() && partition.log.has_unsaved_control());
             if wanted {
                 self.save_recovery_point(log);
             }

@@ -285,7 +285,8 @@ impl Producer {
                 scene.world.count("produce acknowledged");
             }
             ErrorCode::UnknownTopicOrPartition | ErrorCode::UnknownTopicId => {
-                let gone = scene.topics.ids[self.topic] != Some(self.topic_id);
+                let gone =
+                    scene.topics.ids[self.topic] != Some(self.topic_id) || scene.oracle.may_be_deleted(self.log());
                 if gone || !self.idempotent {
                     // The topic was deleted: nothing of it is promised any more.
                     self.give_up(scene);
@@ -454,6 +455,11 @@ impl Consumer {
         }
     }
 
+    /// The topic was deleted, or its deletion was asked for and nobody heard the answer.
+    fn is_gone(&self, scene: &Scene) -> bool {
+        scene.topics.ids[self.topic] != Some(self.topic_id) || scene.oracle.may_be_deleted(self.log())
+    }
+
     /// Where the log began and ended, of a reading that is done.
     pub fn range(&self) -> (Offset, Offset) {
         (self.start, self.end.unwrap_or(self.start))
@@ -517,7 +523,7 @@ impl Consumer {
                 self.offset = Some(partition.offset);
                 self.start = partition.offset;
             }
-            _ if scene.topics.ids[self.topic] != Some(self.topic_id) => self.done = true,
+            _ if self.is_gone(scene) => self.done = true,
             _ => self.failed(scene),
         }
     }
@@ -562,7 +568,7 @@ impl Consumer {
                 self.found.clear();
                 return;
             }
-            _ if scene.topics.ids[self.topic] != Some(self.topic_id) => {
+            _ if self.is_gone(scene) => {
                 self.done = true;
                 return;
             }

@@ -147,6 +147,11 @@ impl Oracle {
         self.logs.entry(log).or_default().deleted = true;
     }
 
+    /// Its deletion was asked for, perhaps in vain.
+    pub fn may_be_deleted(&self, log: LogId) -> bool {
+        self.logs.get(&log).is_some_and(|truth| truth.deleted)
+    }
+
     pub fn damaged(&mut self) {
         for truth in self.logs.values_mut() {
             truth.damaged = true;
