@@ -87,6 +87,19 @@ impl BrokerConfig {
         })
     }
 
+    /// For the simulator: values as a configuration file would set them, also smaller than the bounds allow, so that a short
+    /// history meets every limit.
+    pub(crate) fn beyond_bounds(values: impl IntoIterator<Item = (&'static str, i64)>) -> BrokerConfig {
+        let static_broker = (values.into_iter())
+            .map(|(key, value)| (key.to_owned(), value.to_string()))
+            .collect();
+        let sources = Sources {
+            static_broker,
+            ..Sources::default()
+        };
+        BrokerConfig::from_sources(sources).unwrap_or_else(|(key, reason)| panic!("{key}: {reason}"))
+    }
+
     /// The same with the dynamic values that the metadata log holds now, each already checked.
     pub fn with_dynamic(&self, broker: &Overrides, default: &Overrides) -> Result<BrokerConfig, ConfigError> {
         for (key, value) in default.iter().chain(broker) {

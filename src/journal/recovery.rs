@@ -61,6 +61,8 @@ pub struct Replayed {
     /// For [`Journal::settled`].
     pub ticket: Ticket,
     pub frame: Frame,
+    /// How many damaged stretches lie before it of which nobody can say whose frames they held.
+    pub damages: u32,
 }
 
 #[derive(Debug)]
@@ -84,6 +86,8 @@ pub struct Recovery {
     ready: VecDeque<Replayed>,
     live: Live,
     tickets: u64,
+    /// Damaged stretches so far that may have held frames of any log.
+    damages: u32,
     report: Report,
 }
 
@@ -163,6 +167,7 @@ impl Recovery {
             ready: VecDeque::new(),
             live: Live::default(),
             tickets: 0,
+            damages: 0,
             report: Report::default(),
         }
     }
@@ -530,6 +535,7 @@ impl Recovery {
 
     fn damaged(&mut self, position: RingPosition, bytes: u64, lost: Option<Lost>) {
         self.report.damage.push(Damage { position, bytes, lost });
+        self.damages += u32::from(lost.is_none());
         self.behind_damage = true;
         if let Some(set) = self.set.take() {
             self.report.damage.push(Damage {
@@ -613,6 +619,7 @@ impl Recovery {
             Body::Append(append) => Some(append.last_offset + 1),
             _ => None,
         });
+        self.report.sets += 1;
         let first = self.give(restate);
         for frame in frames {
             self.give(frame);
@@ -634,7 +641,8 @@ impl Recovery {
         self.tickets += 1;
         self.report.frames += 1;
         let ticket = Ticket(self.tickets);
-        self.ready.push_back(Replayed { ticket, frame });
+        let damages = self.damages;
+        self.ready.push_back(Replayed { ticket, frame, damages });
         ticket
     }
 }

@@ -43,6 +43,8 @@ pub struct Report {
     /// Replayed.
     pub commits: u64,
     pub frames: u64,
+    /// Carried sets among them.
+    pub sets: u64,
     pub bytes: u64,
     /// Where an incomplete commit was cut off, which was never acknowledged.
     pub torn_at: Option<RingPosition>,
@@ -69,6 +71,13 @@ pub struct Lost {
     pub from: Offset,
     /// Inclusive; `Offset::MAX` when only the beginning is known.
     pub to: Offset,
+}
+
+impl Report {
+    /// Damaged stretches that may have held frames of any log.
+    pub fn unknown_damages(&self) -> u32 {
+        self.damage.iter().filter(|damage| damage.lost.is_none()).count() as u32
+    }
 }
 
 impl fmt::Display for Report {

@@ -297,6 +297,11 @@ impl Journal {
         })
     }
 
+    /// How many times the ring has been written from its beginning to its end, since it was made.
+    pub fn laps(&self) -> u64 {
+        self.head.position / self.config.ring_bytes
+    }
+
     pub fn config(&self) -> &Config {
         &self.config
     }
@@ -617,6 +622,12 @@ impl Journal {
         } else {
             Vec::new()
         }
+    }
+
+    /// Whether every log that can be is to be written to its segments, because the oldest ones alone do not make room: what
+    /// is left of them is then little enough to be carried.
+    pub fn must_apply_all(&self) -> bool {
+        self.is_short(self.anchor_position())
     }
 
     /// Logs to [`carry`](Journal::carry) now, after writing what can be written to their segments: appends are, or are about

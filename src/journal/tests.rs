@@ -674,7 +674,7 @@ impl World {
                         self.disk.sync();
                         recovery.synced();
                     }
-                    Step::Frame(Replayed { ticket, frame }) => {
+                    Step::Frame(Replayed { ticket, frame, .. }) => {
                         frames.push(frame);
                         tickets.push(ticket);
                     }

@@ -1,7 +1,7 @@
 //! From memory to segments: whole blocks of what is durable in the journal, and a segment's last block when it is sealed.
 //!
-//! A block is written once it is full: what is below `written` never changes again, except that the first write after a start
-//! or after a cut begins in the block where the file ended, and repeats the bytes that are there.
+//! A block is written once it is full: what is below `written` never changes again, except that the first write after a start,
+//! after a cut or behind a partial block begins in the block where the file ended, and repeats the bytes that are there.
 
 use bytes::Bytes;
 
@@ -57,15 +57,26 @@ impl CheckpointStep {
 impl Log {
     /// The next blocks to write, about `bytes_max` at most; None when there are none, or while a step is under way.
     pub fn checkpoint(&mut self, bytes_max: usize, files: &mut FileIds) -> Option<CheckpointStep> {
+        self.checkpoint_upto(bytes_max, self.is_closing, files)
+    }
+
+    /// The same with the last, partial block. The file then ends with the log, and the next write repeats the bytes in that
+    /// block: they are the same ones, so that a torn write of it loses nothing. It costs a block written twice and a change
+    /// of the file's size, so it is for when nothing else makes room: one partial block keeps its whole batch in the journal
+    /// and in memory.
+    pub fn checkpoint_tail(&mut self, bytes_max: usize, files: &mut FileIds) -> Option<CheckpointStep> {
+        self.checkpoint_upto(bytes_max, true, files)
+    }
+
+    fn checkpoint_upto(&mut self, bytes_max: usize, with_tail: bool, files: &mut FileIds) -> Option<CheckpointStep> {
         if self.in_flight.is_some() || self.is_cutting {
             return None;
         }
         let i = self.segments.iter().position(|segment| !segment.exact)?;
         let is_active = i + 1 == self.segments.len();
         let durable_to = self.durable_position(i);
-        let is_closing = self.is_closing;
         let segment = &self.segments[i];
-        let seal = (!is_active || is_closing) && self.durable >= segment.next;
+        let seal = (!is_active || with_tail) && self.durable >= segment.next;
         let from = floor(segment.written);
         let target = if seal { segment.size } else { floor(durable_to) };
         let limit = floor(from + (bytes_max as u64).max(BLOCK_BYTES));
@@ -134,9 +145,9 @@ impl Log {
         };
         segment.written = segment.written.max(step.upto);
         segment.created = true;
-        if step.truncate == Some(segment.size) {
-            segment.exact = true;
-            segment.reserved = segment.size;
+        if let Some(size) = step.truncate {
+            segment.reserved = size;
+            segment.exact = size == segment.size;
         }
         let (base, written) = (segment.base, segment.written);
         self.tail.applied(base, written);

@@ -48,7 +48,7 @@ pub use disk_read::DiskRead;
 pub use lookup::{Found, ListProgress, OffsetSpec};
 pub use point::{PointError, RECOVERY_POINT, RecoveryPoint, describe_recovery_point};
 pub use read::{ReadError, ReadPlan, ReadProgress};
-pub use recover::{Recovered, Recovering, RecoveringSeed, RecoveryStep, Replay, ReplayedAppend};
+pub use recover::{Journaled, Recovered, Recovering, RecoveringSeed, RecoveryStep, Replay, ReplayedAppend};
 pub use segment::DELETED_SUFFIX;
 pub use tail::SHARED_BYTES_MAX;
 pub use truncate::{Truncation, TruncationPlan};

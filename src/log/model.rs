@@ -290,8 +290,12 @@ impl World {
     }
 
     /// Does the first `parts` parts of the next checkpoint; true when that was all of it.
-    pub fn checkpoint(&mut self, bytes_max: usize, mut parts: usize) -> bool {
-        let Some(step) = self.log.checkpoint(bytes_max, &mut self.files) else {
+    pub fn checkpoint(&mut self, bytes_max: usize, with_tail: bool, mut parts: usize) -> bool {
+        let step = match with_tail {
+            true => self.log.checkpoint_tail(bytes_max, &mut self.files),
+            false => self.log.checkpoint(bytes_max, &mut self.files),
+        };
+        let Some(step) = step else {
             return true;
         };
         let path = &*step.file.path;
@@ -366,7 +370,7 @@ impl World {
         self.log.close();
         while !self.log.is_closed() {
             assert!(self.log.wants_checkpoint());
-            assert!(self.checkpoint(1 << 20, usize::MAX));
+            assert!(self.checkpoint(1 << 20, false, usize::MAX));
         }
         self.point = None;
         self.log.recovery_point_saved();
@@ -405,7 +409,10 @@ impl World {
                 .get(&path)
                 .map(|file| Bytes::copy_from_slice(&file.live)),
             entries: &entries,
-            frames: self.frames.clone(),
+            journaled: super::Journaled {
+                frames: self.frames.clone(),
+                ..Default::default()
+            },
         };
         // Segments below the start are not scanned.
         let is_raised = self.frames.iter().any(|frame| matches!(frame, Replay::Start { .. }));
@@ -561,19 +568,39 @@ impl World {
 
 #[derive(Clone, Debug)]
 enum Op {
-    Append { records: usize, value_bytes: usize },
+    Append {
+        records: usize,
+        value_bytes: usize,
+    },
     Commit,
-    Checkpoint { bytes_max: usize },
-    HalfCheckpointThenPowerCut { bytes_max: usize, parts: usize },
+    Checkpoint {
+        bytes_max: usize,
+        with_tail: bool,
+    },
+    HalfCheckpointThenPowerCut {
+        bytes_max: usize,
+        with_tail: bool,
+        parts: usize,
+    },
     TrimJournal,
     Carry,
     TakePoint,
     LosePoint,
-    RaiseStart { back: i64 },
+    RaiseStart {
+        back: i64,
+    },
     Delete,
-    Evict { bytes: usize },
-    Read { back: i64, bytes_max: usize, min_one: bool },
-    List { back: i64 },
+    Evict {
+        bytes: usize,
+    },
+    Read {
+        back: i64,
+        bytes_max: usize,
+        min_one: bool,
+    },
+    List {
+        back: i64,
+    },
     CleanStop,
     PowerCut,
 }
@@ -584,8 +611,8 @@ fn op() -> impl Strategy<Value = Op> {
         12 => (1..5usize, 0..500usize).prop_map(|(records, value_bytes)| Op::Append { records, value_bytes }),
         6 => (1..5usize, 3000..12_000usize).prop_map(|(records, value_bytes)| Op::Append { records, value_bytes }),
         8 => Just(Op::Commit),
-        6 => bytes.clone().prop_map(|bytes_max| Op::Checkpoint { bytes_max }),
-        2 => (bytes, 0..6usize).prop_map(|(bytes_max, parts)| Op::HalfCheckpointThenPowerCut { bytes_max, parts }),
+        6 => (bytes.clone(), any::<bool>()).prop_map(|(bytes_max, with_tail)| Op::Checkpoint { bytes_max, with_tail }),
+        2 => (bytes, any::<bool>(), 0..6usize).prop_map(|(bytes_max, with_tail, parts)| Op::HalfCheckpointThenPowerCut { bytes_max, with_tail, parts }),
         3 => Just(Op::TrimJournal),
         1 => Just(Op::Carry),
         3 => Just(Op::TakePoint),
@@ -607,9 +634,13 @@ fn run(seed: u64, ops: Vec<Op>) {
         match op {
             Op::Append { records, value_bytes } => world.append(records, value_bytes),
             Op::Commit => world.commit(),
-            Op::Checkpoint { bytes_max } => assert!(world.checkpoint(bytes_max, usize::MAX)),
-            Op::HalfCheckpointThenPowerCut { bytes_max, parts } => {
-                world.checkpoint(bytes_max, parts);
+            Op::Checkpoint { bytes_max, with_tail } => assert!(world.checkpoint(bytes_max, with_tail, usize::MAX)),
+            Op::HalfCheckpointThenPowerCut {
+                bytes_max,
+                with_tail,
+                parts,
+            } => {
+                world.checkpoint(bytes_max, with_tail, parts);
                 world.power_cut();
                 let (report, _) = world.start();
                 world.check_recovered(&report);

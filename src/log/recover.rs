@@ -9,6 +9,7 @@
 //! read-only from then on, so that nothing else gets their offsets; removing the recovery point's file accepts the loss.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -36,8 +37,18 @@ pub struct RecoveringSeed<'a> {
     pub point: Option<Bytes>,
     /// The folder's names.
     pub entries: &'a [Entry],
-    /// The journal's frames for this log, in its order.
+    pub journaled: Journaled,
+}
+
+/// What the journal has of one log.
+#[derive(Clone, Debug, Default)]
+pub struct Journaled {
+    /// In its order.
     pub frames: Vec<Replay>,
+    /// Acknowledged offsets whose frames were damaged.
+    pub lost: Vec<RangeInclusive<Offset>>,
+    /// Frames were damaged of which nobody can say whose they were, and none of this log lies behind them.
+    pub may_have_lost: bool,
 }
 
 /// One frame of the journal.
@@ -92,6 +103,8 @@ pub struct Recovered {
     pub is_damaged: bool,
     /// Bytes of segments that were read.
     pub scanned_bytes: u64,
+    /// What lies before the recovery point was not scanned.
+    pub is_from_point: bool,
 }
 
 #[derive(Debug)]
@@ -119,7 +132,11 @@ pub struct Recovering {
     is_damaged: bool,
     /// The frames moved the start or began an epoch.
     has_control: bool,
+    /// Offsets whose frames were damaged: unless they are in the segments they are lost.
+    lost: Vec<RangeInclusive<Offset>>,
+    may_have_lost: bool,
     scanned_bytes: u64,
+    is_from_point: bool,
 }
 
 /// The last segment of the log so far is being read.
@@ -156,10 +173,13 @@ impl Recovering {
             report: Vec::new(),
             is_damaged: false,
             has_control: false,
+            lost: seed.journaled.lost,
+            may_have_lost: seed.journaled.may_have_lost,
             scanned_bytes: 0,
+            is_from_point: false,
         };
         recovering.list(seed.entries);
-        recovering.fold(seed.frames);
+        recovering.fold(seed.journaled.frames);
         let point = seed.point.and_then(|bytes| recovering.decode(&bytes));
         match point.and_then(|point| recovering.trust(point)) {
             Some(point) => recovering.begin_at_point(point, files),
@@ -239,6 +259,7 @@ impl Recovering {
     }
 
     fn begin_at_point(&mut self, point: Point, files: &mut FileIds) {
+        self.is_from_point = true;
         self.state_end = point.state_end;
         self.log.epochs = point.epochs;
         self.log.producers = point.producers;
@@ -622,15 +643,28 @@ impl Recovering {
             let segment = Segment::new(&owner, end.max(log.start), self.now.wall_ms);
             log.segments.push_back(segment);
         }
-        if end < self.evidence_end {
+        for lost in &self.lost {
+            self.evidence_end = self.evidence_end.max(lost.end().saturating_add(1));
+        }
+        let accepting = format!(
+            "the log takes no new records until {}/{RECOVERY_POINT} is removed, which accepts the loss, and the broker is \
+             restarted",
+            log.dir
+        );
+        if self.may_have_lost || self.evidence_end == Offset::MAX {
+            log.is_read_only = true;
+            self.is_damaged = true;
+            self.report.push(format!(
+                "the journal lost frames that may have been of this log: acknowledged records behind offset {end} may be \
+                 missing, and {accepting}"
+            ));
+        } else if end < self.evidence_end {
             log.is_read_only = true;
             log.epochs.truncate_end(end);
             self.is_damaged = true;
             self.report.push(format!(
-                "offsets {end} to {} were acknowledged and are lost; the log takes no new records until {}/{RECOVERY_POINT} is \
-                 removed, which accepts the loss, and the broker is restarted",
+                "offsets {end} to {} were acknowledged and are lost; {accepting}",
                 self.evidence_end - 1,
-                log.dir
             ));
         }
         log.start = log.start.max(log.segments[0].base);
@@ -663,6 +697,7 @@ impl Recovering {
             report: self.report,
             is_damaged: self.is_damaged,
             scanned_bytes: self.scanned_bytes,
+            is_from_point: self.is_from_point,
         }
     }
 

@@ -337,7 +337,7 @@ fn retention_by_time_and_size() {
     world.delete();
     assert!(world.log.segment_count() > 1, "the new segment's file is not there yet");
     while world.log.wants_checkpoint() {
-        world.checkpoint(1 << 20, usize::MAX);
+        world.checkpoint(1 << 20, false, usize::MAX);
     }
     while world.log.segment_count() > 1 {
         world.delete();
@@ -362,7 +362,7 @@ fn cut_and_recovered() {
                 if i == 52 {
                     world.commit();
                     while world.log.wants_checkpoint() {
-                        world.checkpoint(1 << 20, usize::MAX);
+                        world.checkpoint(1 << 20, false, usize::MAX);
                     }
                     world.take_point();
                 }
@@ -446,7 +446,7 @@ fn a_follower_keeps_gaps_and_epochs() {
     world.log.committed(31);
     world.log.close();
     while !world.log.is_closed() {
-        world.checkpoint(1 << 20, usize::MAX);
+        world.checkpoint(1 << 20, false, usize::MAX);
     }
     world.log.evict_oldest(usize::MAX);
     for (asked, comes) in [(0, 10), (10, 10), (11, 20), (29, 30)] {

@@ -143,6 +143,7 @@ impl Shard {
                 let now_ms = self.now.wall_ms;
                 let job = move || prepare(records, &limits, recompress, now_ms);
                 if is_heavy {
+                    self.stats.batches_on_worker += 1;
                     let op = self.new_op(Op::Checked(log));
                     self.emit(Effect::Compute {
                         op,
@@ -162,6 +163,7 @@ impl Shard {
             }
         };
         if !self.has_room_for(batch.size_bytes) {
+            self.stats.appends_blocked += 1;
             self.journal.want(self.journal_room_wanted(batch.size_bytes));
             pending.state = Checked::Yes(batch);
             self.partition_mut(log).pending.push_front(pending);
@@ -208,6 +210,7 @@ impl Shard {
                 last_offset,
                 ..
             }) => {
+                self.stats.duplicates += 1;
                 let answer = outcome(base_offset);
                 if last_offset < partition.log.durable() {
                     self.append_done(at, answer);
@@ -302,6 +305,7 @@ impl Shard {
                 match partition.pending.front() {
                     Some(pending) if pending.deadline_us <= now_us => {
                         let at = partition.pending.pop_front().expect("it is there").at;
+                        self.stats.appends_timed_out += 1;
                         let message = "There was no room to append before the request's time-out".to_string();
                         self.append_done(
                             at,

@@ -5,13 +5,16 @@
 //! image; the others wait for it with their journals already read.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use crate::controller::image::Topic;
 use crate::journal::{self, Body, Recovery, Replayed, Step as JournalStep, Ticket};
-use crate::log::{self, LogConfig, RECOVERY_POINT, Recovering, RecoveringSeed, RecoveryStep, Replay, side_files};
+use crate::log::{
+    self, Journaled, LogConfig, RECOVERY_POINT, Recovering, RecoveringSeed, RecoveryStep, Replay, side_files,
+};
 use crate::replica::{Leader, Replica};
-use crate::types::{Entry, LogId, Position, ShardId};
+use crate::types::{Entry, LogId, Offset, Position, ShardId};
 
 use super::commit::Committing;
 use super::disk::Op;
@@ -30,6 +33,8 @@ pub struct Boot {
     pub(super) root: Vec<Entry>,
     recovery: Option<Recovery>,
     frames: BTreeMap<LogId, Frames>,
+    /// Damaged stretches of the journal that may have held frames of any log.
+    damages: u32,
     /// An image that came before the journal was read.
     has_image: bool,
     is_journal_read: bool,
@@ -47,6 +52,10 @@ struct Frames {
     /// The newest control frame, which the next recovery point settles.
     control: Ticket,
     is_dropped: bool,
+    /// Acknowledged offsets that the journal lost, inclusive.
+    lost: Vec<RangeInclusive<Offset>>,
+    /// Damaged stretches before the newest frame: whatever they held, this log goes on behind them.
+    damages: u32,
 }
 
 /// One log being recovered.
@@ -89,6 +98,7 @@ impl Boot {
             root: Vec::new(),
             recovery: None,
             frames: BTreeMap::new(),
+            damages: 0,
             has_image: false,
             is_journal_read: false,
             wanted: VecDeque::new(),
@@ -240,6 +250,12 @@ impl Shard {
         } else if !report.clean && !report.created {
             tracing::info!("shard {}: {report}", self.config.id.0);
         }
+        self.stats.journal_recovered(&report);
+        self.boot().damages = report.unknown_damages();
+        for lost in report.damage.iter().filter_map(|damage| damage.lost) {
+            let frames = self.boot().frames.entry(lost.log).or_default();
+            frames.lost.push(lost.from..=lost.to);
+        }
         self.journal = journal;
         self.has_journal = true;
         self.boot().is_journal_read = true;
@@ -281,6 +297,7 @@ impl Shard {
                 // Its topic was deleted, and the power went before this shard heard of it: the metadata is durable first.
                 tracing::info!("{log}: the journal has frames of a topic that was deleted; they are dropped");
             }
+            self.stats.frames_dropped += 1;
             self.journal.forget(log);
         }
         self.boot().wanted = wanted;
@@ -382,11 +399,14 @@ impl Shard {
     }
 
     fn begin_recovering(&mut self, log: LogId, point: Option<bytes::Bytes>) {
-        let frames = self
-            .boot()
-            .frames
-            .get_mut(&log)
-            .map(|frames| std::mem::take(&mut frames.replay));
+        let damages = self.boot().damages;
+        let frames = self.boot().frames.entry(log).or_default();
+        let journaled = Journaled {
+            frames: std::mem::take(&mut frames.replay),
+            lost: std::mem::take(&mut frames.lost),
+            // The metadata log says itself when something is missing: nothing may be read without it.
+            may_have_lost: frames.damages < damages && log != LogId::METADATA,
+        };
         let now = self.now;
         let Stage::Booting(boot) = &mut self.stage else {
             unreachable!("the start is not over")
@@ -400,7 +420,7 @@ impl Shard {
             now,
             point,
             entries: &log_boot.entries,
-            frames: frames.unwrap_or_default(),
+            journaled,
         };
         log_boot.recovering = Some(Recovering::new(seed, &mut self.files));
         self.advance_log(log);
@@ -414,11 +434,18 @@ impl Shard {
             }
             RecoveryStep::Done => {
                 let recovered = log_boot.recovering.take().expect("just seen").finish();
+                let mut stats = self.stats;
+                stats.points_used += u64::from(recovered.is_from_point);
+                stats.tails_cut += u64::from(!recovered.cut.is_empty());
+                stats.logs_damaged += u64::from(recovered.is_damaged);
+                stats.logs_read_only += u64::from(recovered.log.is_read_only());
+                self.stats = stats;
+                let log_boot = self.log_boot(log);
                 for line in &recovered.report {
                     if recovered.is_damaged {
                         tracing::error!("{}: {line}", log_boot.dir);
                     } else {
-                        tracing::info!("{}: {line}", log_boot.dir);
+                        tracing::warn!("{}: {line}", log_boot.dir);
                     }
                 }
                 let mut mending = VecDeque::new();
@@ -486,6 +513,7 @@ impl Shard {
 
     fn log_recovered(&mut self, id: LogId) {
         let log_boot = self.boot().logs.remove(&id).expect("it is being recovered");
+        self.stats.logs_recovered += 1;
         let control = self
             .boot()
             .frames
@@ -560,6 +588,7 @@ impl Shard {
                 if !is_known {
                     let to = format!("{}.{}{STRAY_SUFFIX}", entry.name, self.random.uuid());
                     tracing::warn!("{} belongs to no topic that exists: it is kept as {to}", entry.name);
+                    self.stats.folders_strayed += 1;
                     renames.push_back(DiskOp::Rename {
                         from: entry.name.clone(),
                         to,
@@ -614,8 +643,9 @@ impl Shard {
 
 impl Boot {
     fn fold(&mut self, replayed: Replayed) {
-        let Replayed { ticket, frame } = replayed;
+        let Replayed { ticket, frame, damages } = replayed;
         let frames = self.frames.entry(frame.log).or_default();
+        frames.damages = damages;
         if !matches!(frame.body, Body::Append(_)) {
             frames.control = ticket;
         }

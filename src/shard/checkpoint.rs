@@ -7,9 +7,9 @@ use std::collections::VecDeque;
 
 use crate::error::ErrorCode;
 use crate::journal::{Append, Body, Frame};
-use crate::log::CheckpointStep;
+use crate::log::{CheckpointStep, Log};
 use crate::replica::Role;
-use crate::types::LogId;
+use crate::types::{FileIds, LogId};
 
 use super::Shard;
 use super::disk::Op;
@@ -91,6 +91,27 @@ impl Shard {
             return;
         }
         let logs = self.logs_to_checkpoint();
+        self.begin_round(logs, Log::checkpoint);
+    }
+
+    /// When neither whole blocks nor carrying make room, what is left is partial blocks with the batches that end in them.
+    pub(super) fn checkpoint_tails_if_due(&mut self) {
+        if self.checkpoint.round.is_some() || self.commit.failed().is_some() {
+            return;
+        }
+        let is_ring_short = self.journal.must_apply_all() && self.journal.must_carry().is_empty();
+        if is_ring_short || self.is_memory_short() {
+            let logs = self.dirtiest_logs();
+            self.stats.tails_checkpointed += self.begin_round(logs, Log::checkpoint_tail) as u64;
+        }
+    }
+
+    /// How many logs are in it.
+    fn begin_round(
+        &mut self,
+        logs: Vec<LogId>,
+        checkpoint: fn(&mut Log, usize, &mut FileIds) -> Option<CheckpointStep>,
+    ) -> usize {
         let mut members = Vec::new();
         let mut bytes = 0;
         for log in logs {
@@ -103,7 +124,7 @@ impl Shard {
             if partition.folder != Folder::Ready || !partition.is_online() {
                 continue;
             }
-            if let Some(step) = partition.log.checkpoint(LOG_BYTES_MAX, &mut self.files) {
+            if let Some(step) = checkpoint(&mut partition.log, LOG_BYTES_MAX, &mut self.files) {
                 bytes += step.bytes();
                 members.push(Member {
                     log,
@@ -112,7 +133,8 @@ impl Shard {
                 });
             }
         }
-        if !members.is_empty() {
+        let count = members.len();
+        if count > 0 {
             let phase = Phase::Reserve;
             self.checkpoint.round = Some(Round {
                 members,
@@ -122,21 +144,29 @@ impl Shard {
             });
             self.enter_phase(phase);
         }
+        count
     }
 
     /// Those that keep the ring from going round first, then those with most in memory; all of them in a clean stop.
     fn logs_to_checkpoint(&mut self) -> Vec<LogId> {
         let mut logs = self.journal.must_apply();
-        let is_short = self.dirty_bytes > self.limits.dirty_bytes / 2;
-        if is_short || self.is_stopping() {
-            let mut dirty: Vec<(usize, LogId)> = (self.partitions.iter())
-                .filter(|(_, partition)| partition.log.wants_checkpoint())
-                .map(|(log, partition)| (partition.log.dirty_bytes(), *log))
-                .collect();
-            dirty.sort_unstable_by(|a, b| b.cmp(a));
-            logs.extend(dirty.into_iter().map(|(_, log)| log));
+        if self.is_memory_short() || self.journal.must_apply_all() || self.is_stopping() {
+            logs.extend(self.dirtiest_logs());
         }
         logs
+    }
+
+    fn is_memory_short(&self) -> bool {
+        self.dirty_bytes > self.limits.dirty_bytes / 2
+    }
+
+    fn dirtiest_logs(&self) -> Vec<LogId> {
+        let mut dirty: Vec<(usize, LogId)> = (self.partitions.iter())
+            .filter(|(_, partition)| partition.log.dirty_bytes() > 0 || partition.log.wants_checkpoint())
+            .map(|(log, partition)| (partition.log.dirty_bytes(), *log))
+            .collect();
+        dirty.sort_unstable_by(|a, b| b.cmp(a));
+        dirty.into_iter().map(|(_, log)| log).collect()
     }
 
     /// Queues the operations of a phase; goes on to the next when there are none.
@@ -263,6 +293,7 @@ impl Shard {
                 None => {
                     let dirty_before = partition.log.dirty_bytes();
                     partition.log.checkpointed(&step);
+                    self.stats.checkpoints += 1;
                     self.dirty_bytes -= (dirty_before - partition.log.dirty_bytes()) as u64;
                     self.cached_bytes += (dirty_before - partition.log.dirty_bytes()) as u64;
                     self.journal.applied(log, partition.log.applied());
@@ -285,6 +316,7 @@ impl Shard {
 
     /// Rule 8: a segment that could not be written takes its log offline; its records stay in the journal.
     fn partition_failed(&mut self, log: LogId, error: &DiskError) {
+        self.stats.checkpoints_failed += 1;
         let partition = self.partition_mut(log);
         let why = format!("its segment could not be written: {error}");
         tracing::error!(
@@ -363,6 +395,7 @@ impl Shard {
             let Ok(ticket) = self.journal.carry(log, partition.log.applied(), &frames) else {
                 return;
             };
+            self.stats.carried += 1;
             // The set says the control frames once more; a recovery point settles it as it would have settled them.
             let partition = self.partition_mut(log);
             partition.control = ticket;

@@ -109,6 +109,7 @@ impl Shard {
     /// A batch that the log has taken goes to the journal; [`Shard::has_room_for`] was asked first.
     pub(super) fn journal_append(&mut self, log: LogId, appended: Appended, flush: bool) {
         let next_offset = appended.last_offset + 1;
+        self.stats.rolls += u64::from(appended.position == 0 && appended.base_offset > 0);
         self.dirty_bytes += appended.bytes.len() as u64;
         let frame = Frame {
             log,
@@ -154,9 +155,11 @@ impl Shard {
                 durable: true,
             };
             self.commit.superblock_in_flight = true;
+            self.stats.superblocks += 1;
             self.disk(Op::Superblock, what);
         }
         if let Some(commit) = self.journal.begin_commit() {
+            self.stats.committed(commit.mode);
             self.commit.writes_left = commit.writes.len();
             for write in commit.writes {
                 let file = self.commit.ring.clone();
@@ -172,6 +175,7 @@ impl Shard {
         }
         if self.commit.flush_wanted && self.journal.begin_flush() {
             self.commit.flush_wanted = false;
+            self.stats.flushes += 1;
             self.disk(
                 Op::Flush,
                 DiskOp::Sync {
@@ -328,6 +332,7 @@ impl Shard {
              then restart the broker; what was acknowledged is on the device",
             self.config.id.0
         );
+        self.stats.journals_failed += 1;
         self.commit.failed = Some(error.to_string());
         self.commit.appends.clear();
         self.commit.controls.clear();

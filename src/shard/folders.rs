@@ -48,6 +48,7 @@ pub enum FolderStep {
 pub struct Removal {
     /// Whose it was, when it was ours.
     log: Option<LogId>,
+    /// Its name, which is its partition's until the rename is complete.
     dir: String,
     /// Operations that name the folder and are not complete.
     busy: usize,
@@ -205,7 +206,10 @@ impl Shard {
             self.folders.making -= 1;
             if let Some(partition) = self.partitions.get_mut(&log) {
                 match result {
-                    Ok(_) => partition.folder = Folder::Ready,
+                    Ok(_) => {
+                        partition.folder = Folder::Ready;
+                        self.stats.folders_made += 1;
+                    }
                     Err(error) => {
                         tracing::error!("{}: cannot make its folder, will try again: {error}", partition.name());
                         partition.folder = Folder::Wanted;
@@ -334,12 +338,10 @@ impl Shard {
         let what = match &mut removal.stage {
             RemovalStage::Waiting { is_dropped: true } if removal.busy == 0 => {
                 let log = removal.log.expect("only our own wait");
-                let from = std::mem::take(&mut removal.dir);
-                removal.dir = deleted_name(&from, log.topic);
                 removal.stage = RemovalStage::Renaming;
                 DiskOp::Rename {
-                    from,
-                    to: removal.dir.clone(),
+                    from: removal.dir.clone(),
+                    to: deleted_name(&removal.dir, log.topic),
                 }
             }
             RemovalStage::Resting { until_us } if *until_us <= now_us => {
@@ -374,6 +376,8 @@ impl Shard {
         match (&mut removal.stage, result) {
             // A partition that was never written has no folder.
             (RemovalStage::Renaming, Ok(_) | Err(DiskError::NotFound { .. })) => {
+                let log = removal.log.expect("only our own are renamed");
+                removal.dir = deleted_name(&removal.dir, log.topic);
                 removal.stage = RemovalStage::SyncingRename;
                 return self.disk(Op::Removal(id), DiskOp::SyncDir { path: String::new() });
             }
@@ -405,7 +409,9 @@ impl Shard {
                 *in_flight -= 1;
                 return self.advance_removal(id);
             }
-            (RemovalStage::RemovingFolder, Ok(_)) | (_, Err(DiskError::NotFound { .. })) => {}
+            (RemovalStage::RemovingFolder, Ok(_)) | (_, Err(DiskError::NotFound { .. })) => {
+                self.stats.folders_removed += 1;
+            }
             (stage, Err(error)) => {
                 tracing::warn!("cannot remove a deleted folder ({stage:?}), the next start will: {error}")
             }
@@ -418,7 +424,7 @@ impl Shard {
 impl Removal {
     /// Its name may not be used yet.
     fn is_in_the_way(&self) -> bool {
-        matches!(self.stage, RemovalStage::Waiting { .. })
+        matches!(self.stage, RemovalStage::Waiting { .. } | RemovalStage::Renaming)
     }
 }
 

@@ -281,6 +281,7 @@ impl Shard {
         match result {
             Ok(_) => {
                 tracing::info!("wrote the metadata snapshot {name}");
+                self.stats.metadata_snapshots += 1;
                 self.raise_start(LogId::METADATA, end);
             }
             Err(error) => tracing::warn!("cannot write the metadata snapshot {name}, will try again: {error}"),

@@ -47,6 +47,7 @@ mod read;
 mod registration;
 mod requests;
 mod sessions;
+mod stats;
 mod stop;
 mod upkeep;
 
@@ -57,6 +58,7 @@ use effect::{Effect, Event};
 use message::{Answer, Ask, Asker, FlowId, Message};
 use partition::Partition;
 use sessions::Sessions;
+pub use stats::Stats;
 
 /// The shard that runs the controller and owns the metadata log.
 pub const CONTROLLER: ShardId = ShardId(0);
@@ -142,6 +144,7 @@ pub struct Shard {
     /// Of the controller's shard only.
     metadata: Option<metadata::Metadata>,
     upkeep: upkeep::Upkeep,
+    stats: Stats,
     /// What other shards sealed before this one was told to stop.
     early_sealed: Vec<(Vec<message::SealedLog>, bool)>,
 }
@@ -188,6 +191,7 @@ impl Shard {
             ops: Map::default(),
             metadata: None,
             upkeep: upkeep::Upkeep::default(),
+            stats: Stats::default(),
             early_sealed: Vec::new(),
             limits,
             config,
@@ -230,6 +234,43 @@ impl Shard {
     pub fn deadline(&self) -> Option<u64> {
         let flow = self.deadlines.first().map(|(at_us, _)| *at_us);
         [flow, self.upkeep_deadline()].into_iter().flatten().min()
+    }
+
+    /// What keeps appends waiting, in words: for whoever looks at a shard that does not go on.
+    pub fn describe(&self) -> String {
+        let waiting = |log: &LogId| match self.partitions.get(log) {
+            None => format!("{log} (gone)"),
+            Some(partition) => format!(
+                "{log} ({:?}, applied {}, durable {}, end {}, dirty {}, checkpoint {}, control {}, saving {})",
+                partition.folder,
+                partition.log.applied(),
+                partition.log.durable(),
+                partition.log.end(),
+                partition.log.dirty_bytes(),
+                partition.log.wants_checkpoint(),
+                partition.log.has_unsaved_control(),
+                partition.saving.is_some(),
+            ),
+        };
+        format!(
+            "shard {}: {} blocked, room {}, {:?}, must apply {:?}, must carry {:?}, checkpoint idle {}, {} operations",
+            self.config.id.0,
+            self.blocked.len(),
+            self.journal.room(),
+            self.journal.usage(),
+            self.journal.must_apply().iter().map(waiting).collect::<Vec<_>>(),
+            self.journal.must_carry(),
+            self.checkpoint.is_idle(),
+            self.ops.len(),
+        )
+    }
+
+    /// What this shard did since its start.
+    pub fn stats(&self) -> Stats {
+        Stats {
+            laps: self.journal.laps(),
+            ..self.stats
+        }
     }
 
     fn enter(&mut self, now: Now, out: &mut Vec<Effect>) {

@@ -103,6 +103,7 @@ impl Shard {
     }
 
     fn read_from_disk(&mut self, reading: u64, index: usize, log: LogId, read: DiskRead) {
+        self.stats.disk_reads += 1;
         let what = DiskOp::Read {
             file: read.file.clone(),
             position: read.position,

@@ -95,6 +95,7 @@ impl Shard {
             };
             let bytes = batch.size_bytes as u64;
             if !self.metadata_log_has_room(bytes) {
+                self.stats.registrations_delayed += 1;
                 self.journal.want(bytes);
                 let metadata = self.metadata.as_mut().expect("just seen");
                 if let Registration::Appending { batches, .. } = &mut metadata.registration {

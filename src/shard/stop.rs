@@ -275,6 +275,7 @@ impl Shard {
         }
         self.stopping().phase = Phase::Folder;
         let is_clean = !self.stopping().has_failed;
+        self.stats.stops_clean += u64::from(is_clean);
         if self.config.id == CONTROLLER {
             self.sealed(CONTROLLER, logs, is_clean);
         } else {

@@ -73,6 +73,7 @@ impl Shard {
         self.settle_blocking_controls();
         self.checkpoint_if_due();
         self.carry_if_due();
+        self.checkpoint_tails_if_due();
         self.append_registration();
         if !self.blocked.is_empty() {
             self.retry_blocked();
@@ -141,6 +142,7 @@ impl Shard {
             return;
         }
         self.space.is_full = true;
+        self.stats.disk_full += 1;
         let free = self.space.free_bytes.unwrap_or(0);
         tracing::error!(
             "{path}: the disk is full ({free} bytes free, tidemill.disk.reserve.bytes is {}): produces are refused until there \
@@ -217,6 +219,7 @@ impl Shard {
         let at_us = self.now.mono_us + ms_as_us(partition.config.file_delete_delay_ms);
         let is_more = files.len() == DELETED_SEGMENTS_MAX;
         partition.busy += files.len();
+        self.stats.segments_deleted += files.len() as u64;
         self.journal.applied(log, applied);
         for file in files {
             let to = format!("{}{DELETED_SUFFIX}", file.path);
@@ -261,6 +264,7 @@ impl Shard {
         }
         due.sort_unstable();
         for (log, start) in due {
+            self.stats.retention += 1;
             tracing::info!(
                 "{}: retention deletes what is below offset {start}",
                 self.partition(log).name()
@@ -363,6 +367,7 @@ impl Shard {
                     .and_then(|partition| partition.saving.as_ref())
                 {
                     self.journal.settled(log, saving.settles);
+                    self.stats.recovery_points += 1;
                 }
             }
             Err(DiskError::Full { path }) => self.disk_full(&path),

@@ -1,0 +1,83 @@
+//! What a shard did since its start, counted where it happens.
+//!
+//! The simulator asks for these to see what its histories reached; they are what metrics will show.
+
+use crate::journal::{Mode, Report};
+
+/// A counter is declared once: its field and what it counts.
+macro_rules! counters {
+    ($($field:ident: $words:literal,)*) => {
+        #[derive(Clone, Copy, Default, Debug)]
+        pub struct Stats {
+            $(#[doc = $words] pub $field: u64,)*
+        }
+
+        impl Stats {
+            /// Every counter with what it counts.
+            pub fn named(&self) -> impl Iterator<Item = (&'static str, u64)> {
+                [$(($words, self.$field),)*].into_iter()
+            }
+        }
+    };
+}
+
+counters! {
+    commits_flushed: "commit flushed",
+    commits_plain: "commit not flushed",
+    commits_then_synced: "commit flushed with plain ones before it",
+    flushes: "flush of plain commits",
+    superblocks: "superblock written",
+    laps: "ring gone round",
+    carried: "set carried forward",
+    appends_blocked: "append waited for room",
+    appends_timed_out: "append timed out",
+    duplicates: "duplicate batch not stored",
+    batches_on_worker: "batch checked on a worker",
+    checkpoints: "log checkpointed",
+    tails_checkpointed: "partial block written",
+    checkpoints_failed: "checkpoint failed",
+    rolls: "segment rolled",
+    recovery_points: "recovery point written",
+    retention: "log cut by retention",
+    segments_deleted: "segment deleted",
+    folders_made: "folder made",
+    folders_removed: "folder removed",
+    journals_failed: "journal failed",
+    disk_full: "disk found full",
+    disk_reads: "fetch read from disk",
+    metadata_snapshots: "metadata snapshot written",
+    stops_clean: "shard sealed",
+    replayed_frames: "recovery: frame replayed",
+    replayed_sets: "recovery: carried set replayed",
+    torn_commits: "recovery: torn commit cut off",
+    unflushed_lost: "recovery: unflushed commits lost",
+    superblocks_mended: "recovery: superblock mended",
+    journal_damages: "recovery: journal damage reported",
+    logs_recovered: "recovery: log recovered",
+    points_used: "recovery: recovery point used",
+    frames_dropped: "recovery: frames of a deleted topic dropped",
+    tails_cut: "recovery: segment's tail cut",
+    logs_damaged: "recovery: log damage reported",
+    logs_read_only: "recovery: log made read-only",
+    folders_strayed: "recovery: stray folder moved away",
+    registrations_delayed: "recovery: registration waited for room",
+}
+
+impl Stats {
+    pub(super) fn committed(&mut self, mode: Mode) {
+        match mode {
+            Mode::Dsync => self.commits_flushed += 1,
+            Mode::Plain => self.commits_plain += 1,
+            Mode::PlainThenSync => self.commits_then_synced += 1,
+        }
+    }
+
+    pub(super) fn journal_recovered(&mut self, report: &Report) {
+        self.replayed_frames += report.frames;
+        self.replayed_sets += report.sets;
+        self.torn_commits += u64::from(report.torn_at.is_some());
+        self.unflushed_lost += u64::from(report.unflushed_bytes_lost > 0);
+        self.superblocks_mended += u64::from(report.superblock_mended);
+        self.journal_damages += report.damage.len() as u64;
+    }
+}
