@@ -3,7 +3,7 @@
 use tidemill::sim;
 
 /// Histories that this test plays.
-const SEEDS: u64 = 60;
+const SEEDS: u64 = 25;
 
 #[test]
 fn histories_keep_their_promises() {

@@ -210,13 +210,19 @@ impl Producer {
         }
         let now_ms = scene.world.now().wall_ms;
         let mut numbers = Vec::new();
+        let mut bytes = 0;
         for _ in 0..count {
             let number = scene.oracle.new_record(scene.client, self.log(), self.idempotent);
-            builder = builder.record(now_ms, None, Some(&value(number)));
+            let value = value(number);
+            builder = builder.record(now_ms, None, Some(&value));
             numbers.push(number);
+            bytes += value.len();
+            if bytes > 5_000 {
+                break;
+            }
         }
         let sequence = self.next_sequence;
-        self.next_sequence += count as i32;
+        self.next_sequence += numbers.len() as i32;
         Sending {
             numbers,
             records: builder.build(),
@@ -294,8 +300,17 @@ impl Producer {
                     self.retry(scene);
                 }
             }
+            ErrorCode::OutOfOrderSequenceNumber if scene.oracle.has_forgotten => {
+                // What came before was acknowledged and never flushed; a real producer takes a new epoch.
+                scene.world.count("sequence lost with the power");
+                self.give_up(scene);
+            }
             _ => {
                 scene.world.count("produce refused");
+                if scene.is_ending && scene.oracle.is_damaged(self.log()) {
+                    // A log that lost records takes none.
+                    return self.give_up(scene);
+                }
                 if self.idempotent {
                     assert!(
                         !matches!(
@@ -701,15 +716,17 @@ impl Administrator {
     }
 
     fn work(&mut self, scene: &mut Scene) {
-        if self.is_done() || self.outstanding.is_some() || (scene.is_ending && self.requests_left == 0) {
+        let missing = (0..scene.topics.names.len()).find(|&t| scene.topics.ids[t].is_none());
+        let wanted = self.requests_left > 0 || missing.is_some() && !scene.is_ending;
+        if self.outstanding.is_some() || !wanted {
             return;
         }
         if self.line.conn.is_none() {
             return self.line.connect(scene);
         }
         self.requests_left = self.requests_left.saturating_sub(1);
-        // A topic that does not exist yet is made first.
-        if let Some(topic) = (0..scene.topics.names.len()).find(|&t| scene.topics.ids[t].is_none()) {
+        // A topic that does not exist yet is made first, however often that takes: without one nothing happens.
+        if let Some(topic) = missing {
             let request = CreateTopicsRequest {
                 topics: vec![CreatableTopic {
                     name: scene.topics.names[topic].clone(),
@@ -847,7 +864,10 @@ impl Client for Administrator {
             }
             FromBroker::Closed(conn) if Some(conn) == self.line.conn => {
                 self.line.conn = None;
-                self.outstanding = None;
+                if let Some(Asked::Delete(topic)) = self.outstanding.take() {
+                    // Perhaps done: nothing is promised of it any more, so it is made anew.
+                    scene.topics.ids[topic] = None;
+                }
                 self.line.tick_in(scene, 10_000);
                 return;
             }

@@ -383,6 +383,14 @@ impl SimDisk {
         self.open.clear();
     }
 
+    /// Length of a file.
+    pub fn len(&self, path: &str) -> Option<u64> {
+        match self.find(path) {
+            Ok(Node::File(i)) => Some(self.inodes[i].live.len() as u64),
+            _ => None,
+        }
+    }
+
     /// Flips one bit of a file, on the device too. False when the file is not that long.
     pub fn flip(&mut self, path: &str, position: usize, bit: u8) -> bool {
         let Ok(Node::File(i)) = self.find(path) else {

@@ -40,6 +40,12 @@ pub struct Oracle {
     last_number: RecordNumber,
     sent: BTreeMap<RecordNumber, Sent>,
     logs: BTreeMap<LogId, LogTruth>,
+    /// Nothing is deleted unless somebody asks for it.
+    pub retains_all: bool,
+    /// Something that was acknowledged may be gone by right.
+    pub has_forgotten: bool,
+    /// The last damage was in a journal.
+    in_journal: bool,
     pub acked_records: u64,
     pub seen_records: u64,
 }
@@ -48,7 +54,7 @@ pub struct Oracle {
 pub fn value(number: RecordNumber) -> Vec<u8> {
     let mut random = Random::new(number.wrapping_mul(0x2545_F491_4F6C_DD1D));
     let len = match random.below(50) {
-        0 => 3000 + random.below(30_000) as usize,
+        0 => 3000 + random.below(6_000) as usize,
         1..=10 => 200 + random.below(2000) as usize,
         _ => random.below(100) as usize,
     };
@@ -67,6 +73,13 @@ fn number_of(bytes: &[u8]) -> Option<RecordNumber> {
 }
 
 impl Oracle {
+    pub fn new(retains_all: bool) -> Oracle {
+        Oracle {
+            retains_all,
+            ..Oracle::default()
+        }
+    }
+
     pub fn new_record(&mut self, producer: usize, log: LogId, idempotent: bool) -> RecordNumber {
         self.last_number += 1;
         self.sent.insert(
@@ -152,9 +165,28 @@ impl Oracle {
         self.logs.get(&log).is_some_and(|truth| truth.deleted)
     }
 
-    pub fn damaged(&mut self) {
+    /// A bit was flipped on the device.
+    pub fn damaged(&mut self, in_journal: bool) {
+        self.in_journal = in_journal;
         for truth in self.logs.values_mut() {
             truth.damaged = true;
+        }
+    }
+
+    /// The last commit of a journal was taken for torn, and it may have been damaged instead.
+    pub fn forget_if_damaged(&mut self) {
+        if std::mem::take(&mut self.in_journal) {
+            self.forget_acked();
+        }
+    }
+
+    /// What was acknowledged is not promised any more. It must still be stored at most once, and in order.
+    pub fn forget_acked(&mut self) {
+        self.has_forgotten = true;
+        for truth in self.logs.values_mut() {
+            truth.acked.clear();
+            truth.seen.clear();
+            truth.high_watermark = 0;
         }
     }
 
@@ -172,19 +204,28 @@ impl Oracle {
     }
 
     /// Everything of `log` was just read, from `start` to `end`, into `found`: is it all that was promised?
-    pub fn check_whole(&self, log: LogId, start: Offset, end: Offset, found: &BTreeMap<Offset, Vec<u8>>) {
+    /// With damage something may be missing, if the broker said so.
+    pub fn check_whole(
+        &self,
+        log: LogId,
+        start: Offset,
+        end: Offset,
+        found: &BTreeMap<Offset, Vec<u8>>,
+        is_damage_reported: bool,
+    ) {
         let empty = LogTruth::default();
         let truth = self.logs.get(&log).unwrap_or(&empty);
         if truth.deleted {
             return;
         }
         assert!(
-            start <= truth.start_max,
+            start <= truth.start_max || !self.retains_all,
             "{log}: starts at {start}, nothing beyond {} was to go",
             truth.start_max
         );
+        // Only the recovery point knows of a deletion whose frame is settled: without it the records are back.
         assert!(
-            start >= truth.start_min,
+            start >= truth.start_min || truth.damaged,
             "{log}: starts at {start}, deleting up to {} was confirmed",
             truth.start_min
         );
@@ -207,6 +248,14 @@ impl Oracle {
                 );
             }
         }
+        let missing = truth
+            .acked
+            .range(start..)
+            .find(|(offset, _)| !found.contains_key(offset));
+        assert!(
+            missing.is_none() || is_damage_reported,
+            "{log}: {missing:?} is gone after damage, and nobody was told"
+        );
         let mut last_of_producer: BTreeMap<usize, RecordNumber> = BTreeMap::new();
         let mut counts: BTreeMap<RecordNumber, Offset> = BTreeMap::new();
         for (offset, bytes) in found {

@@ -178,6 +178,23 @@ impl World {
         }
     }
 
+    /// What was on its way to clients does not arrive.
+    pub fn drop_responses(&mut self) {
+        let is_response = |item: &Item| matches!(item, Item::Client(_, FromBroker::Response(..)));
+        self.queue.retain(|_, item| !is_response(item));
+    }
+
+    /// What the shards wait for.
+    pub fn describe(&self) -> String {
+        let shards: Vec<String> = self.shards.iter().map(Shard::describe).collect();
+        shards.join("; ")
+    }
+
+    /// Whether a journal's recovery cut off what it took for a torn commit, in this life.
+    pub fn has_torn(&self) -> bool {
+        self.shards.iter().any(|shard| shard.stats().torn_commits > 0)
+    }
+
     /// The power will go when so many more effects are performed.
     pub fn cut_after(&mut self, effects: u64) {
         self.cut_at_effect = Some(self.effects_performed + effects);
@@ -205,6 +222,7 @@ impl World {
 
     /// The power goes now.
     pub fn cut(&mut self) {
+        self.was_cut = true;
         self.count("power cut");
         let in_flight: Vec<DiskOp> = std::mem::take(&mut self.in_flight).into_values().collect();
         if !in_flight.is_empty() {
@@ -235,7 +253,11 @@ impl World {
     }
 
     fn end_process(&mut self) {
-        self.shards.clear();
+        for shard in std::mem::take(&mut self.shards) {
+            for (what, count) in shard.stats().named().filter(|(_, count)| *count > 0) {
+                *self.counters.entry(what).or_default() += count;
+            }
+        }
         self.disk.close_all();
         self.ready.clear();
         self.stopped.clear();
@@ -405,7 +427,6 @@ impl World {
             }
             self.effects_performed += 1;
             if self.cut_at_effect == Some(self.effects_performed) {
-                self.was_cut = true;
                 self.cut();
                 return;
             }
