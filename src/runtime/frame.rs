@@ -57,9 +57,9 @@ impl Frames {
         self.frame.is_some() || self.prefix_filled > 0
     }
 
-    /// How long the frame is that is being received, as far as it is known.
-    pub(super) fn partial_len(&self) -> usize {
-        self.frame.as_ref().map_or(0, |(_, len)| *len)
+    /// How much has arrived of the frame that is being received.
+    pub(super) fn partial_bytes(&self) -> usize {
+        self.frame.as_ref().map_or(0, |(bytes, _)| bytes.len())
     }
 
     /// `granted` is how many bytes may be received, at least 1.

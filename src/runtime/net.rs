@@ -246,10 +246,12 @@ impl Net {
             let mut state = conn.state.borrow_mut();
             let still_us = now_us.saturating_sub(state.active_us);
             let partial = state.frames.is_partial() && !state.paused;
-            let allowed_us =
-                self.limits.stall_us + state.frames.partial_len() as u64 * 1_000_000 / FRAME_BYTES_PER_SECOND;
-            if partial && now_us.saturating_sub(state.frame_since_us) > allowed_us {
-                let seconds = now_us.saturating_sub(state.frame_since_us) / 1_000_000;
+            // What has arrived earns time, not what was claimed: and none for a silence.
+            let earned_us = state.frames.partial_bytes() as u64 * 1_000_000 / FRAME_BYTES_PER_SECOND;
+            let frame_us = now_us.saturating_sub(state.frame_since_us);
+            let is_slow = frame_us > self.limits.stall_us + earned_us;
+            if partial && (is_slow || frame_us.min(still_us) > self.limits.stall_us) {
+                let seconds = frame_us / 1_000_000;
                 state.end = Some(End::Because(format!(
                     "a request that it began {seconds} s ago is still incomplete"
                 )));

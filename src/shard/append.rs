@@ -162,6 +162,13 @@ impl Shard {
                 }
             }
         };
+        if batch.is_transactional() {
+            // Without a coordinator nobody could ever end the transaction.
+            let message = "Transactions are not served, and the batch is part of one".to_string();
+            let outcome = AppendOutcome::refused(pending.at.slot, ErrorCode::InvalidTxnState, Some(message));
+            self.append_done(pending.at, outcome);
+            return Progress::Done;
+        }
         if !self.has_room_for(batch.size_bytes) {
             self.stats.appends_blocked += 1;
             self.journal.want(self.journal_room_wanted(batch.size_bytes));

@@ -3,7 +3,9 @@
 //! Tests that need something installed live in a module named after it (`java`, `kcat`, `librdkafka`, `strace`, `flights`);
 //! tools/test skips by these names what a machine lacks.
 
+mod bad_input;
 mod broker;
+mod client;
 mod flights;
 mod kafka;
 mod metadata;

@@ -1,0 +1,259 @@
+//! Connections that send no requests, or none that can be read.
+
+use std::time::Duration;
+
+use tidemill::error::ErrorCode;
+use tidemill::wire::connect::{ApiVersionsRequest, ApiVersionsResponse};
+use tidemill::wire::frame;
+
+use crate::broker::{Broker, wait_for};
+use crate::client::{Client, Neighbour};
+
+const METADATA: i16 = 3;
+const API_VERSIONS: i16 = 18;
+
+fn broker(settings: &[&str]) -> (tempfile::TempDir, Broker, Neighbour) {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = Broker::start(folder.path(), settings);
+    let neighbour = Neighbour::new(broker.address());
+    (folder, broker, neighbour)
+}
+
+/// The lines that say that a connection was closed, and why.
+fn closed_lines(broker: &Broker, words: &str) -> usize {
+    let log = broker.log();
+    log.lines()
+        .filter(|line| line.contains("closed: ") && line.contains(words))
+        .count()
+}
+
+/// As many closed connections as expected, each with its one line, and no other line.
+#[track_caller]
+fn expect_lines(broker: Broker, expected: &[(&str, usize)]) {
+    for (words, count) in expected {
+        wait_for(&format!("{count} lines with {words:?}"), || {
+            (closed_lines(&broker, words) == *count).then_some(())
+        });
+    }
+    let log = broker.stop();
+    let lines = log
+        .lines()
+        .filter(|line| line.contains(" WARN ") || line.contains(" ERROR "))
+        .count();
+    assert_eq!(lines, expected.iter().map(|(_, count)| count).sum::<usize>(), "{log}");
+}
+
+#[test]
+fn a_length_that_no_request_has_closes_its_connection() {
+    let (_folder, broker, mut neighbour) = broker(&["socket.request.max.bytes=1000000"]);
+    for length in [-1, 0, i32::MIN, 1_000_001, i32::MAX] {
+        let mut client = Client::connect(broker.address());
+        client.send(&length.to_be_bytes());
+        client.expect_closed();
+        neighbour.is_served();
+    }
+    expect_lines(broker, &[("allowed are 1 to 1000000", 5)]);
+}
+
+#[test]
+fn other_protocols_are_told_by_a_close() {
+    let (_folder, broker, mut neighbour) = broker(&[]);
+    let tls_hello = [0x16, 0x03, 0x01, 0x02, 0x00, 0x01, 0x00, 0x01, 0xfc, 0x03, 0x03];
+    for greeting in [
+        &b"GET / HTTP/1.1\r\nHost: here\r\n\r\n"[..],
+        b"SSH-2.0-OpenSSH_9.2\r\n",
+        &tls_hello,
+    ] {
+        let mut client = Client::connect(broker.address());
+        client.send(greeting);
+        client.expect_closed();
+        neighbour.is_served();
+    }
+    // A length that could be one, then noise: too short for a header, an unknown API, anything.
+    let mut noise = tidemill::types::Random::new(1);
+    for length in [1, 7, 10, 100, 5000] {
+        let mut client = Client::connect(broker.address());
+        let garbage: Vec<u8> = (0..length).map(|_| noise.next_u64() as u8 | 0x80).collect();
+        client.send(&[&(length as i32).to_be_bytes()[..], &garbage].concat());
+        client.expect_closed();
+        neighbour.is_served();
+    }
+    expect_lines(
+        broker,
+        &[("its frame claims", 3), ("the request's header cannot be read", 5)],
+    );
+}
+
+#[test]
+fn half_a_frame_and_then_silence() {
+    let (_folder, broker, mut neighbour) = broker(&["tidemill.frame.timeout.ms=200"]);
+    // Of the length, of a small frame, of a large one that has hardly begun.
+    let halves: [&[u8]; 3] = [&[0, 0], &[0, 0, 0, 50, 0, 3, 0, 0], &[5, 0, 0, 0, 0, 3]];
+    let mut clients = halves.map(|half| {
+        let mut client = Client::connect(broker.address());
+        client.send(half);
+        client
+    });
+    neighbour.is_served();
+    clients.iter_mut().for_each(Client::expect_closed);
+    neighbour.is_served();
+    expect_lines(broker, &[("still incomplete", 3)]);
+}
+
+#[test]
+fn a_trickle_is_closed_though_it_never_stops() {
+    let (_folder, broker, mut neighbour) = broker(&["tidemill.frame.timeout.ms=300"]);
+    let mut client = Client::connect(broker.address());
+    client.send(&[0, 1, 0, 0]);
+    let mut bytes = 0;
+    while !client.is_closed(Duration::from_millis(10)) {
+        assert!(bytes < 6000, "a minute of it");
+        if !client.try_send(&[0]) {
+            break;
+        }
+        bytes += 1;
+        neighbour.is_served();
+    }
+    expect_lines(broker, &[("still incomplete", 1)]);
+}
+
+#[test]
+fn an_idle_connection_is_closed_and_a_busy_one_is_not() {
+    let (_folder, broker, mut neighbour) = broker(&["connections.max.idle.ms=1500"]);
+    let mut never = Client::connect(broker.address());
+    let mut once = Client::connect(broker.address());
+    once.call(&ApiVersionsRequest::default(), 0);
+    let mut clients = [&mut never, &mut once];
+    let mut rounds = 0;
+    while !clients
+        .iter_mut()
+        .all(|client| client.is_closed(Duration::from_millis(10)))
+    {
+        neighbour.is_served();
+        rounds += 1;
+    }
+    assert!(rounds > 1);
+    neighbour.is_served();
+    expect_lines(broker, &[("idle for", 2)]);
+}
+
+#[test]
+fn a_claimed_length_takes_no_memory() {
+    let (_folder, broker, mut neighbour) = broker(&[]);
+    neighbour.is_served();
+    let resident = || {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", broker.pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() / 1024
+    };
+    let before = resident();
+    let clients: Vec<Client> = (0..200)
+        .map(|_| {
+            let mut client = Client::connect(broker.address());
+            client.send(&100_000_000i32.to_be_bytes());
+            client.send(&[0; 32 * 1024]);
+            client
+        })
+        .collect();
+    neighbour.is_served();
+    let grown = resident().saturating_sub(before);
+    // 200 claims of 100 MB, of which 6 MiB arrived.
+    assert!(grown < 64, "resident memory grew by {grown} MiB");
+    drop(clients);
+    neighbour.is_served();
+    expect_lines(broker, &[]);
+}
+
+#[test]
+fn an_unknown_version_of_api_versions_is_answered_in_version_0() {
+    let (_folder, broker, mut neighbour) = broker(&[]);
+    let mut client = Client::connect(broker.address());
+    for version in [99, 5, -1] {
+        // No tagged fields, and a body that nobody knows.
+        client.send_request(API_VERSIONS, version, &[0, 1, 2, 3]);
+        let answer = client.frame().unwrap();
+        let (_, answer): (i32, ApiVersionsResponse) = frame::decode_response::<ApiVersionsRequest>(&answer, 0).unwrap();
+        assert_eq!(answer.error_code, ErrorCode::UnsupportedVersion.code());
+        let [versions] = &answer.api_keys[..] else {
+            panic!("{answer:?}")
+        };
+        assert_eq!(
+            (versions.api_key, versions.min_version, versions.max_version),
+            (API_VERSIONS, 0, 4)
+        );
+    }
+    // And the connection goes on.
+    let answer = client.call(&ApiVersionsRequest::default(), 0);
+    assert!(answer.error_code == 0 && answer.api_keys.len() > 10);
+    neighbour.is_served();
+    expect_lines(broker, &[]);
+}
+
+#[test]
+fn what_cannot_be_read_closes_its_connection() {
+    let (_folder, broker, mut neighbour) = broker(&[]);
+    let plain_name = |name: &[u8]| [&1i32.to_be_bytes()[..], &(name.len() as i16).to_be_bytes(), name].concat();
+    let cases: [(&str, i16, i16, &[u8]); 12] = [
+        ("an API that nobody has", 1000, 0, &[]),
+        ("an API that we do not serve", 11, 0, &[]),
+        ("a version from the future", METADATA, 99, &[]),
+        ("a version from the past", 1, 0, &[]),
+        ("a negative version", METADATA, -1, &[]),
+        ("more topics than bytes", METADATA, 0, &i32::MAX.to_be_bytes()),
+        (
+            "a negative count where null is forbidden",
+            METADATA,
+            0,
+            &(-1i32).to_be_bytes(),
+        ),
+        ("a name longer than what is left", METADATA, 1, b"\0\0\0\x01\x7f\xff"),
+        (
+            "a name that is null where null is forbidden",
+            METADATA,
+            1,
+            b"\0\0\0\x01\xff\xff",
+        ),
+        ("a name that is no UTF-8", METADATA, 0, &plain_name(b"\xff\xfe")),
+        ("a body that ends too early", METADATA, 4, &plain_name(b"topic")),
+        (
+            "bytes behind the body",
+            METADATA,
+            0,
+            &[&plain_name(b"topic")[..], b"more"].concat(),
+        ),
+    ];
+    for (what, api, version, body) in &cases {
+        let mut client = Client::connect(broker.address());
+        client.send_request(*api, *version, body);
+        assert!(client.is_closed(crate::broker::PATIENCE), "{what}");
+        neighbour.is_served();
+    }
+    // Flexible versions: counts and lengths are varints there, and tagged fields have sizes of their own.
+    let flexible: [(&str, i16, &[u8]); 5] = [
+        ("more topics than bytes", METADATA, &[0, 0xff, 0xff, 0xff, 0xff, 0x07]),
+        (
+            "a varint that does not end",
+            METADATA,
+            &[0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff],
+        ),
+        (
+            "a tagged field larger than what is left",
+            METADATA,
+            &[0, 1, 1, 0, 1, 5, 0x7f],
+        ),
+        (
+            "more tagged fields than bytes",
+            API_VERSIONS,
+            &[0xff, 0xff, 0xff, 0xff, 0x0f],
+        ),
+        ("a name longer than what is left", API_VERSIONS, &[0, 0x70, b'a']),
+    ];
+    for (what, api, body) in &flexible {
+        let version = if *api == METADATA { 12 } else { 3 };
+        let mut client = Client::connect(broker.address());
+        client.send_request(*api, version, body);
+        assert!(client.is_closed(crate::broker::PATIENCE), "{what}");
+        neighbour.is_served();
+    }
+    expect_lines(broker, &[("cannot be read: ", cases.len() + flexible.len())]);
+}

@@ -1,0 +1,9 @@
+//! What must not go wrong when the input is wrong: a clear error, nothing lost, nobody else disturbed.
+//!
+//! Every test has a [`Neighbour`](crate::client::Neighbour), another connection that is served all the time.
+
+mod batches;
+mod disk_full;
+mod frames;
+mod names;
+mod start;
