@@ -91,7 +91,7 @@ pub fn main() -> ExitCode {
         Command::Trim { dir, settings } => {
             let folder = settings.pairs().map(|mut pairs| {
                 pairs.push(pair("DIR", "log.dirs", dir));
-                // The broker's own address may be in use, by another one.
+                // Nobody is served: what a file says of addresses need not hold here.
                 pairs.push(pair("trim", "listeners", "PLAINTEXT://127.0.0.1:0".into()));
                 pairs
             });

@@ -4,8 +4,10 @@
 //! is answered. When it is used up, connections stop reading and wait in line. Frames that began and cannot finish would
 //! then wait for each other for ever, so there is one lane: its holder may read one frame to the end whatever is left.
 //!
-//! Invariant: `used <= limit + one frame`, because the lane is free again only when its holder's requests are answered or
-//! `used` is below the limit.
+//! Invariants
+//! * `used <= limit + one frame` (and what one receive brings along behind it), because the lane is free again only when its
+//!   holder's requests are answered or `used` is below the limit.
+//! * Only who is in the middle of a frame keeps the lane: nobody waits for a connection that has nothing to say.
 
 use std::collections::VecDeque;
 
@@ -14,8 +16,15 @@ use crate::types::ConnId;
 pub(super) struct Budget {
     limit: usize,
     used: usize,
-    lane: Option<ConnId>,
+    lane: Option<Lane>,
     line: VecDeque<ConnId>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Lane {
+    holder: ConnId,
+    /// Its frame is complete: it reads no further, and the lane is free when it is answered.
+    is_done: bool,
 }
 
 impl Budget {
@@ -31,37 +40,70 @@ impl Budget {
     /// How many bytes this connection may read now, of the `want` that it could use. 0: it is in line and will be among
     /// those that [`Budget::freed`] names.
     pub(super) fn grant(&mut self, conn: ConnId, want: usize) -> usize {
-        if self.lane == Some(conn) {
-            return want;
+        let granted = self.room(conn, want);
+        let waits = self.line.iter().position(|&other| other == conn);
+        match waits {
+            None if granted == 0 => self.line.push_back(conn),
+            Some(place) if granted > 0 => {
+                self.line.remove(place);
+            }
+            _ => {}
         }
+        granted
+    }
+
+    fn room(&mut self, conn: ConnId, want: usize) -> usize {
         if self.used < self.limit {
             return want.min(self.limit - self.used);
         }
-        if self.lane.is_none() {
-            self.lane = Some(conn);
-            return want;
+        match self.lane {
+            Some(lane) if self.is_in_lane(conn) && !lane.is_done => want,
+            Some(_) => 0,
+            None => {
+                let is_done = false;
+                self.lane = Some(Lane { holder: conn, is_done });
+                want
+            }
         }
-        if !self.line.contains(&conn) {
-            self.line.push_back(conn);
+    }
+
+    pub(super) fn is_in_lane(&self, conn: ConnId) -> bool {
+        self.lane.is_some_and(|lane| lane.holder == conn)
+    }
+
+    /// This connection has completed a frame.
+    pub(super) fn completed(&mut self, conn: ConnId) {
+        if let Some(lane) = self.lane.as_mut().filter(|lane| lane.holder == conn) {
+            lane.is_done = true;
         }
-        0
+    }
+
+    /// This connection has nothing to read and is not in the middle of a frame.
+    pub(super) fn rest(&mut self, conn: ConnId) {
+        if self.lane.is_some_and(|lane| lane.holder == conn && !lane.is_done) {
+            self.lane = None;
+        }
     }
 
     pub(super) fn take(&mut self, bytes: usize) {
         self.used += bytes;
     }
 
-    /// Gives back what a connection's answered request held. `holds` is what the connection still holds.
-    pub(super) fn give(&mut self, conn: ConnId, bytes: usize, holds: usize) {
+    /// Gives back what a connection's answered request held. `is_last`: it has no other that is not answered.
+    pub(super) fn give(&mut self, conn: ConnId, bytes: usize, is_last: bool) {
         self.used -= bytes;
-        if self.lane == Some(conn) && holds == 0 || self.used < self.limit {
+        let is_over = self
+            .lane
+            .is_some_and(|lane| lane.holder == conn && lane.is_done && is_last);
+        if is_over || self.used < self.limit {
             self.lane = None;
         }
     }
 
     /// The connection is gone with everything that it held.
     pub(super) fn leave(&mut self, conn: ConnId, holds: usize) {
-        self.give(conn, holds, 0);
+        self.completed(conn);
+        self.give(conn, holds, true);
         self.line.retain(|&other| other != conn);
     }
 
@@ -98,8 +140,8 @@ mod tests {
         assert_eq!(budget.grant(c, 50), 0);
         budget.take(50);
         assert_eq!(budget.freed(), None);
-        // Its request is answered.
-        budget.give(a, 100, 0);
+        budget.completed(a);
+        budget.give(a, 100, true);
         assert_eq!(budget.freed(), Some(b));
         assert_eq!(budget.grant(b, 50), 50);
         budget.leave(b, 50);
@@ -117,5 +159,28 @@ mod tests {
         budget.leave(ConnId(1), 0);
         assert_eq!(budget.freed(), Some(ConnId(2)));
         assert_eq!(budget.grant(ConnId(2), 5), 5);
+    }
+
+    #[test]
+    fn the_lane_is_for_frames_only() {
+        let (idle, half, next) = (ConnId(1), ConnId(2), ConnId(3));
+        let mut budget = Budget::new(100);
+        budget.take(100);
+        assert_eq!(budget.grant(idle, 50), 50);
+        assert_eq!(budget.grant(half, 50), 0);
+        // It found nothing to read.
+        budget.rest(idle);
+        assert_eq!(budget.freed(), Some(half));
+        assert_eq!(budget.grant(half, 50), 50);
+        budget.take(50);
+        // Its frame is complete: neither it nor another reads on before it is answered.
+        budget.completed(half);
+        budget.rest(half);
+        assert_eq!(budget.grant(half, 50), 0);
+        assert_eq!(budget.grant(next, 50), 0);
+        assert_eq!(budget.freed(), None);
+        budget.give(half, 50, true);
+        assert_eq!(budget.freed(), Some(half));
+        assert_eq!(budget.freed(), Some(next));
     }
 }

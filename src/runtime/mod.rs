@@ -74,7 +74,7 @@ const OUTGOING_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub struct Place {
     pub id: ShardId,
     pub shards: u16,
-    /// Where the broker listens, with the port that the system chose.
+    /// Where the broker listens, with the port that the system chose. Nowhere when it only seals.
     pub address: SocketAddr,
     /// For this shard's random numbers.
     pub seed: u64,
@@ -244,12 +244,25 @@ fn folder_shards(folder: &Path) -> Result<Option<u16>, String> {
 }
 
 /// The journals are empty after a clean stop: the next start makes new ones, for as many shards as it has.
+///
+/// The file that names their number goes last, when the journals are gone for certain. A crash before that leaves a folder
+/// of the old number, which makes the journals that it lacks; a crash after it, one of no number and without journals.
 fn retire(folder: &Path, shards: u16) -> std::io::Result<()> {
-    std::fs::remove_file(folder.join(format::FILE))?;
-    for shard in (0..shards).map(ShardId) {
-        std::fs::remove_file(folder.join(ring_path(shard)))?;
-    }
-    std::fs::File::open(folder)?.sync_all()
+    retire_in_order(shards, |names| {
+        for name in names {
+            match std::fs::remove_file(folder.join(name)) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        std::fs::File::open(folder)?.sync_all()
+    })
+}
+
+/// What is removed and then synced, in the order in which it must be.
+fn retire_in_order<E>(shards: u16, mut remove: impl FnMut(Vec<String>) -> Result<(), E>) -> Result<(), E> {
+    remove((0..shards).map(ShardId).map(ring_path).collect())?;
+    remove(vec![format::FILE.to_string()])
 }
 
 fn start_on(
@@ -268,14 +281,14 @@ fn start_on(
     }
     let root = std::path::absolute(config.data_dir()).map_err(|error| format!("{}: {error}", config.data_dir()))?;
     let folder_lock = folder_lock::take(&root)?;
-    let sockets = Sockets {
-        backlog: config.socket_listen_backlog_size,
-        receive_bytes: config.socket_receive_buffer_bytes,
-        send_bytes: config.socket_send_buffer_bytes,
-    };
-    let listener = accept::bind(&config.listeners, &sockets)?;
     let system = |error: std::io::Error| format!("cannot start: {error}");
-    let address = listener.local_addr().map_err(system)?;
+    // Who only seals serves nobody.
+    let listener = if only_seal { None } else { Some(listen(config)?) };
+    let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
+    let address = listener
+        .as_ref()
+        .map_or(Ok(nowhere), TcpListener::local_addr)
+        .map_err(system)?;
     let folder = Arc::new(Folder::open(&root).map_err(system)?);
 
     let files = preflight::raise_files().saturating_sub(FILES_KEPT);
@@ -321,10 +334,19 @@ fn start_on(
         guests,
         inboxes,
         reports,
-        listener: Some(listener),
+        listener,
         acceptor: Arc::default(),
         _lock: folder_lock,
     })
+}
+
+fn listen(config: &BrokerConfig) -> Result<TcpListener, String> {
+    let sockets = Sockets {
+        backlog: config.socket_listen_backlog_size,
+        receive_bytes: config.socket_receive_buffer_bytes,
+        send_bytes: config.socket_send_buffer_bytes,
+    };
+    accept::bind(&config.listeners, &sockets)
 }
 
 /// A shard's thread. The others cannot go on without it, so its panic ends the process.
@@ -401,5 +423,41 @@ impl Broker {
         self.reports
             .recv()
             .map_err(|_| "every shard ended without a word".to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn journals_are_retired_before_the_file_that_names_their_number() {
+        let names = |upto: usize| {
+            let mut removed = Vec::new();
+            let _ = retire_in_order(2, |names| {
+                removed.push(names);
+                if removed.len() < upto { Ok(()) } else { Err(()) }
+            });
+            removed.concat()
+        };
+        // Whenever it is cut off, journals that are still there have their number beside them.
+        let rings = [ring_path(ShardId(0)), ring_path(ShardId(1))];
+        assert_eq!(names(1), rings);
+        assert_eq!(names(2), [&rings[..], &[format::FILE.to_string()]].concat());
+    }
+
+    #[test]
+    fn retiring_goes_on_where_a_crash_cut_it_off() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        std::fs::write(path(&ring_path(ShardId(1))), "").unwrap();
+        std::fs::write(path(format::FILE), "").unwrap();
+        std::fs::write(path("other"), "").unwrap();
+        retire(folder.path(), 2).unwrap();
+        let left: Vec<_> = std::fs::read_dir(folder.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
+        assert_eq!(left, ["other"]);
     }
 }

@@ -182,7 +182,7 @@ impl Net {
         let mut state = conn.state.borrow_mut();
         if let Some(bytes) = state.unanswered.pop_front() {
             state.held -= bytes;
-            self.budget.borrow_mut().give(id, bytes, state.held);
+            self.budget.borrow_mut().give(id, bytes, state.unanswered.is_empty());
         }
         if state.closing {
             return;
@@ -226,7 +226,11 @@ impl Net {
             state.listed
         });
         self.unsent.borrow_mut().append(&mut unsent);
-        // Answers have made room: those that wait for memory may read on.
+        self.wake_freed();
+    }
+
+    /// Those that wait for memory may read on when there is room or the lane is free.
+    fn wake_freed(&self) {
         while let Some(id) = self.budget.borrow_mut().freed() {
             if let Some(conn) = self.find(id) {
                 conn.state.borrow_mut().wake();
@@ -389,10 +393,11 @@ impl State {
         let mut left = RECEIVE_BYTES_MAX;
         let now_us = net.clock.mono_us();
         loop {
-            let may_read = !self.muted
-                && !self.closing
+            // Others wait for the lane: a frame in it is read to its end, however slowly this client reads.
+            let in_lane = self.frames.is_partial() && net.budget.borrow().is_in_lane(id);
+            let may_read = !self.closing
                 && !net.stopping.get()
-                && self.outbox_bytes <= net.limits.outgoing_bytes_max;
+                && (in_lane || !self.muted && self.outbox_bytes <= net.limits.outgoing_bytes_max);
             let granted = if may_read {
                 net.budget.borrow_mut().grant(id, left)
             } else {
@@ -406,7 +411,13 @@ impl State {
                 self.frame_since_us = now_us;
             }
             let received = match self.poll_receive_once(net, id, cx, granted, now_us) {
-                Poll::Pending => return Poll::Pending,
+                Poll::Pending => {
+                    if !self.frames.is_partial() {
+                        net.budget.borrow_mut().rest(id);
+                        net.wake_freed();
+                    }
+                    return Poll::Pending;
+                }
                 Poll::Ready(Err(end)) => return Poll::Ready(end),
                 Poll::Ready(Ok(received)) => received,
             };
@@ -462,6 +473,9 @@ impl State {
         self.active_us = now_us;
         self.held += received;
         net.budget.borrow_mut().take(received);
+        if completed > 0 {
+            net.budget.borrow_mut().completed(id);
+        }
         if completed > 0 || !was_partial {
             self.frame_since_us = now_us;
         }

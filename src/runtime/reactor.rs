@@ -83,7 +83,9 @@ mod tests {
             for _ in 0..3 {
                 scope.spawn(|| {
                     core_affinity::set_for_current(core);
-                    while !done.load(Ordering::Relaxed) && begun.elapsed() < Duration::from_secs(30) {}
+                    while !done.load(Ordering::Relaxed) && begun.elapsed() < Duration::from_secs(30) {
+                        std::hint::spin_loop();
+                    }
                 });
             }
             let (finished, finish) = channel();
