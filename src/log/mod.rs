@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`Log::append_leader`], then a journal frame | [`Appended`]: the batch at its place |
 //! | [`Log::committed`] when the frame's commit is done | |
-//! | [`Log::read`], a disk read, [`Log::finish_read`] | slices of memory, or [`DiskRead`]s until there are whole batches |
+//! | [`Log::read`], a disk read, [`Log::finish_read`] or [`Log::missed_read`] | slices of memory, or [`DiskRead`]s until there are whole batches |
 //! | [`Log::checkpoint`], writes and syncs, [`Log::checkpointed`] | [`CheckpointStep`]: whole blocks for a segment |
 //! | [`Log::recovery_point`], a file replaced, [`Log::recovery_point_saved`] | what the next start need not scan for |
 //! | [`Recovering`] at a start | which blocks to read, then a log and a report |

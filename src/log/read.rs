@@ -8,6 +8,7 @@ use crate::types::{BLOCK_BYTES, Offset, Position};
 
 use super::Log;
 use super::disk_read::{DiskRead, Ended, Goal, Stretch, walk};
+use super::segment::Segment;
 
 #[derive(Debug)]
 pub enum ReadPlan {
@@ -238,6 +239,19 @@ impl Log {
                 }
             }
         }
+    }
+
+    /// There was no such file. The read is planned again when its segment was deleted meanwhile; `None` when the file is one
+    /// of this log's still.
+    pub fn missed_read(&mut self, read: &DiskRead) -> Option<Result<ReadProgress, ReadError>> {
+        let Goal::Read(wanted) = &read.goal else {
+            panic!("{}: a lookup's read missed as a fetch's", self.name)
+        };
+        let is_ours = |segment: &Segment| segment.file().is_some_and(|file| file.id == read.file.id);
+        if self.segments.iter().any(is_ours) {
+            return None;
+        }
+        Some(self.read_again(wanted, wanted.offset))
     }
 
     fn read_again(&mut self, wanted: &Wanted, offset: Offset) -> Result<ReadProgress, ReadError> {

@@ -462,6 +462,27 @@ fn a_follower_keeps_gaps_and_epochs() {
 }
 
 #[test]
+fn a_segment_is_deleted_while_it_is_read() {
+    let mut world = stopped_world();
+    world.start();
+    let end = world.log.end();
+    let planned = |world: &mut World, offset| match world.log.read(offset, 1000, true, end).unwrap() {
+        ReadPlan::Disk(read) => read,
+        ReadPlan::Memory(slices) => panic!("it is in memory: {slices:?}"),
+    };
+    let second = world.log.segments[1].base;
+    let reads = [planned(&mut world, 0), planned(&mut world, second)];
+    world.raise_start(second);
+    world.commit();
+    while world.log.segments[0].base < second {
+        world.delete();
+    }
+    let gone = world.log.missed_read(&reads[0]).expect("it is nobody's any more");
+    assert_eq!(gone.err().map(|error| error.code()), Some(ErrorCode::OffsetOutOfRange));
+    assert!(world.log.missed_read(&reads[1]).is_none(), "it ought to be there");
+}
+
+#[test]
 fn any_recovery_point_is_taken_or_refused() {
     let mut world = stopped_world();
     let point = world.log.recovery_point(world.now).content;

@@ -135,9 +135,16 @@ impl Shard {
             }
             (Ok(other), _) => unreachable!("a read answers with bytes, not {other:?}"),
             (Err(error), Some(partition)) => {
-                // A read that fails says nothing of the bytes beside it: only this answer is an error.
-                tracing::error!("{}: cannot read {}: {error}", partition.name(), read.file.path);
-                Err(ErrorCode::KafkaStorageError)
+                let is_missing = matches!(error, DiskError::NotFound { .. });
+                // Retention may have taken the segment while the read was on its way.
+                match is_missing.then(|| partition.log.missed_read(read)).flatten() {
+                    Some(again) => again.map_err(|error| error.code()),
+                    None => {
+                        // A read that fails says nothing of the bytes beside it: only this answer is an error.
+                        tracing::error!("{}: cannot read {}: {error}", partition.name(), read.file.path);
+                        Err(ErrorCode::KafkaStorageError)
+                    }
+                }
             }
         };
         let state = self.reading.get_mut(&reading).expect("a read is answered once");
