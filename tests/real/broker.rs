@@ -26,8 +26,13 @@ pub struct Broker {
 
 /// `tidemill serve` on this folder and a port of the system's choice. Later settings win over earlier ones.
 pub fn serve(folder: &Path, settings: &[&str]) -> Command {
+    serve_on("127.0.0.1:0", folder, settings)
+}
+
+/// [`serve`] on an address of the test's choice: for a start where clients wait that know it.
+pub fn serve_on(listen: &str, folder: &Path, settings: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tidemill"));
-    command.args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]);
+    command.args(["serve", "--listen", listen, "--data-dir"]);
     command.arg(folder).args(["--set", SMALL_JOURNAL]);
     settings.iter().for_each(|setting| {
         command.args(["--set", setting]);
@@ -182,7 +187,8 @@ pub fn signal(name: &str, pid: u32) {
     assert!(status.unwrap().success());
 }
 
-fn wait_end(child: &mut Child, limit: Duration) -> Option<ExitStatus> {
+/// Waits for the end of a process that the caller has told to end; `None` when it does not.
+pub fn wait_end(child: &mut Child, limit: Duration) -> Option<ExitStatus> {
     let begun = Instant::now();
     while begun.elapsed() < limit {
         if let Some(status) = child.try_wait().unwrap() {

@@ -6,7 +6,10 @@
 mod bad_input;
 mod broker;
 mod client;
+mod crash;
+mod durability;
 mod flights;
 mod kafka;
 mod metadata;
 mod segments;
+mod soak;
