@@ -297,6 +297,7 @@ impl Shard {
                     self.dirty_bytes -= (dirty_before - partition.log.dirty_bytes()) as u64;
                     self.cached_bytes += (dirty_before - partition.log.dirty_bytes()) as u64;
                     self.journal.applied(log, partition.log.applied());
+                    self.save_recovery_point_if_due(log);
                 }
                 Some(DiskError::Full { path }) => {
                     partition.log.checkpoint_aborted(&step);

@@ -283,9 +283,16 @@ impl Shard {
             .collect();
         due.sort_unstable();
         for log in due {
-            if self.upkeep.saving >= SAVING_MAX {
-                return;
-            }
+            self.save_recovery_point_if_due(log);
+        }
+    }
+
+    /// Also called when segments were written: a fast log writes in a second what takes a second to scan at a start.
+    pub(super) fn save_recovery_point_if_due(&mut self, log: LogId) {
+        let now = self.now;
+        let is_due = (self.partitions.get(&log))
+            .is_some_and(|partition| partition.can_save() && partition.log.recovery_point_due(now));
+        if is_due && self.upkeep.saving < SAVING_MAX {
             self.save_recovery_point(log);
         }
     }
