@@ -200,8 +200,19 @@ impl Log {
         let (mut from, mut to) = (None, 0);
         let mut next_offset = offset;
         let mut is_enough = false;
-        let ended = walk(&view, Depth::Crc, |batch| {
-            if batch.header.next_offset() <= offset {
+        let mut is_damaged = false;
+        // Where the batch after a damaged one must begin, if the damaged one's length is to be believed.
+        let mut behind_damage = None;
+        let ended = walk(&view, Depth::Headers, |batch| {
+            let is_before = batch.header.next_offset() <= offset;
+            let is_at_its_place = behind_damage.is_none_or(|next| next == batch.header.base_offset);
+            let is_intact = batch.is_intact();
+            if !is_at_its_place || !is_intact && !is_before {
+                is_damaged = true;
+                return true;
+            }
+            behind_damage = (!is_intact).then_some(batch.header.next_offset());
+            if is_before {
                 return false;
             }
             let end = batch.position + batch.header.size_bytes;
@@ -225,6 +236,7 @@ impl Log {
             return Ok(ReadProgress::Done(vec![view.slice(from..to)]));
         }
         match ended {
+            None if is_damaged => Err(ReadError::Damaged { offset }),
             None => Ok(ReadProgress::Done(Vec::new())),
             Some(Ended::Damaged { .. } | Ended::Zeros) => Err(ReadError::Damaged { offset }),
             Some(Ended::NeedsMore { at, size }) => {

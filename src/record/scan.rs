@@ -38,6 +38,11 @@ pub struct View<'a> {
 }
 
 impl View<'_> {
+    /// Whether its CRC is right, for a [`Depth::Headers`] scan.
+    pub fn is_intact(&self) -> bool {
+        check_crc(self.bytes, &self.header).is_ok()
+    }
+
     /// The batch as a value of its own: a slice of `scanned`, the bytes that the scan was given.
     pub fn slice_of(&self, scanned: &Bytes) -> StampedBatch {
         StampedBatch::scanned(

@@ -38,7 +38,12 @@ pub struct Partition {
     pub control: Ticket,
     /// Operations under way that name the log's folder: it is not renamed before they are complete.
     pub busy: usize,
+    /// Damaged offsets that readers came upon and the log has a line about; not more than [`DAMAGE_TOLD_MAX`].
+    pub damage_told: Vec<Offset>,
 }
+
+/// A device that loses everything does not get a line for each batch.
+pub const DAMAGE_TOLD_MAX: usize = 64;
 
 impl Partition {
     pub fn new(log: Log, replica: Replica, topic: Arc<str>, config: Arc<TopicConfig>, folder: Folder) -> Partition {
@@ -56,6 +61,7 @@ impl Partition {
             saving: None,
             control: Ticket::default(),
             busy: 0,
+            damage_told: Vec::new(),
         }
     }
 

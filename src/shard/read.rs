@@ -3,13 +3,14 @@
 use bytes::Bytes;
 
 use crate::error::ErrorCode;
-use crate::log::{DiskRead, ReadPlan, ReadProgress};
+use crate::log::{DiskRead, ReadError, ReadPlan, ReadProgress};
 use crate::types::LogId;
 
 use super::Shard;
 use super::disk::Op;
 use super::effect::{DiskError, DiskOp, DiskReply};
 use super::message::{Answer, Asker, Message, ReadItem, ReadOutcome};
+use super::partition::{DAMAGE_TOLD_MAX, Partition};
 
 /// One [`Ask::Read`](super::message::Ask::Read) that waits for the disk.
 pub struct Reading {
@@ -131,7 +132,8 @@ impl Shard {
         let progress = match (result, self.partitions.get_mut(&log)) {
             (_, None) => Err(ErrorCode::UnknownTopicOrPartition),
             (Ok(DiskReply::Bytes(bytes)), Some(partition)) => {
-                partition.log.finish_read(read, bytes).map_err(|error| error.code())
+                let progress = partition.log.finish_read(read, bytes);
+                progress.map_err(|error| damage_found(partition, read, &error))
             }
             (Ok(other), _) => unreachable!("a read answers with bytes, not {other:?}"),
             (Err(error), Some(partition)) => {
@@ -195,6 +197,23 @@ impl Shard {
             }
         }
     }
+}
+
+/// A read came upon damage: one line for each place.
+fn damage_found(partition: &mut Partition, read: &DiskRead, error: &ReadError) -> ErrorCode {
+    if let ReadError::Damaged { offset } | ReadError::Missing { offset } = *error
+        && partition.damage_told.len() < DAMAGE_TOLD_MAX
+        && !partition.damage_told.contains(&offset)
+    {
+        partition.damage_told.push(offset);
+        tracing::error!(
+            "{}: {error}, in {}: they cannot be read, what is around them can; restore the segment from a copy, or check the \
+             device (dmesg)",
+            partition.name(),
+            read.file.path
+        );
+    }
+    error.code()
 }
 
 fn refused(slot: usize, error: ErrorCode) -> ReadOutcome {

@@ -3,6 +3,7 @@
 //! Every test has a [`Neighbour`](crate::client::Neighbour), another connection that is served all the time.
 
 mod batches;
+mod damage;
 mod disk_full;
 mod frames;
 mod names;

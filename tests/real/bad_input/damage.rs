@@ -1,0 +1,393 @@
+//! Folders that are not as they were left: torn, zeroed, flipped, missing. What is found is recovered, rebuilt or kept
+//! apart, said in one line; what is intact is served; nothing panics, and nothing that was acknowledged is gone in silence.
+
+use std::fs;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tidemill::error::ErrorCode;
+use tidemill::record::scan::Depth;
+use tidemill::record::{Records, Scan};
+
+use crate::broker::{Broker, PATIENCE, run_ok, serve as serve_command};
+use crate::client::{Client, Neighbour, batch};
+
+/// Three segments of a mebibyte, the last one not full.
+const RECORDS: i64 = 2500;
+const SETTINGS: [&str; 2] = ["log.segment.bytes=1048576", "auto.create.topics.enable=false"];
+const TOPIC: &str = "damaged";
+
+fn value(offset: i64) -> String {
+    format!("{offset} {}", "x".repeat(1000))
+}
+
+/// How the broker of a folder ends.
+#[derive(Clone, Copy, PartialEq)]
+enum End {
+    Stop,
+    Kill,
+}
+
+/// A folder with acknowledged records, one in each batch, that nobody serves any more.
+fn folder(end: End) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = Broker::start(folder.path(), &SETTINGS);
+    Neighbour::new(broker.address()).is_served();
+    let mut client = Client::connect(broker.address());
+    client.create(TOPIC, 1, &[]);
+    for offset in 0..RECORDS {
+        assert_eq!(client.append(TOPIC, &value(offset)), offset);
+    }
+    match end {
+        End::Stop => broker.stop(),
+        End::Kill => broker.kill(),
+    };
+    folder
+}
+
+/// The topic's segments, oldest first.
+fn segments(folder: &Path) -> Vec<PathBuf> {
+    let names = fs::read_dir(folder.join(format!("{TOPIC}-0"))).unwrap();
+    let mut segments: Vec<PathBuf> = names.map(|entry| entry.unwrap().path()).collect();
+    segments.retain(|path| path.extension().is_some_and(|extension| extension == "log"));
+    segments.sort();
+    segments
+}
+
+fn last_segment(folder: &Path) -> PathBuf {
+    segments(folder).pop().unwrap()
+}
+
+/// The offset at which a segment begins.
+fn base(segment: &Path) -> i64 {
+    segment.file_stem().unwrap().to_str().unwrap().parse().unwrap()
+}
+
+fn recovery_point(folder: &Path) -> PathBuf {
+    folder.join(format!("{TOPIC}-0/tidemill.recovery"))
+}
+
+/// The journals; which of them has the topic depends on its id.
+fn rings(folder: &Path) -> Vec<PathBuf> {
+    let ring = |shard| folder.join(format!("tidemill-journal-{shard}.ring"));
+    (0..).map(ring).take_while(|path| path.exists()).collect()
+}
+
+fn open(path: &Path) -> fs::File {
+    fs::OpenOptions::new().read(true).write(true).open(path).unwrap()
+}
+
+fn flip(path: &Path, at: u64) {
+    let file = open(path);
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at).unwrap();
+    file.write_all_at(&[byte[0] ^ 0x10], at).unwrap();
+}
+
+fn cut(path: &Path, bytes: u64) {
+    let file = open(path);
+    let len = file.metadata().unwrap().len();
+    file.set_len(len - bytes).unwrap();
+}
+
+fn lengthen(path: &Path, bytes: &[u8]) {
+    let file = open(path);
+    let len = file.metadata().unwrap().len();
+    file.write_all_at(bytes, len).unwrap();
+}
+
+/// Where the frame with this record's value is.
+fn journaled(folder: &Path, offset: i64) -> (PathBuf, u64) {
+    let value = value(offset);
+    let found = rings(folder).into_iter().find_map(|ring| {
+        let bytes = fs::read(&ring).unwrap();
+        let at = bytes
+            .windows(value.len())
+            .position(|window| window == value.as_bytes())?;
+        Some((ring, at as u64))
+    });
+    found.expect("the journal has its newest records")
+}
+
+/// Flips a bit of this byte of a batch in the middle of the first segment; the batch's offset.
+fn flip_in_batch(folder: &Path, byte: u64) -> i64 {
+    let segment = &segments(folder)[0];
+    let bytes = fs::read(segment).unwrap();
+    let batch = Scan::new(&bytes, Depth::Crc).nth(465).unwrap();
+    flip(segment, batch.position as u64 + byte);
+    batch.header.base_offset
+}
+
+/// What a folder serves.
+struct Served {
+    /// Offsets that cannot be read.
+    missing: Vec<i64>,
+    /// What it logged above INFO.
+    lines: Vec<String>,
+    /// Whether the topic takes records.
+    is_writable: bool,
+}
+
+/// Starts a broker on the folder, reads around the damage, tries to append, and stops.
+fn serve(folder: &Path) -> Served {
+    let broker = Broker::start(folder, &SETTINGS);
+    let mut client = Client::connect(broker.address());
+    let mut missing = Vec::new();
+    let mut offset = 0;
+    while offset < RECORDS {
+        let answer = client.fetch(TOPIC, offset);
+        let records = answer.records.clone().unwrap_or_default();
+        let before = offset;
+        for view in Scan::new(&records, Depth::Crc) {
+            assert_eq!(view.header.base_offset, offset);
+            let record = Records::of(&view.slice_of(&records), 1 << 20).unwrap().next().unwrap();
+            assert_eq!(record.unwrap().value.as_deref(), Some(value(offset).as_bytes()));
+            offset += 1;
+        }
+        if offset == before {
+            // Never nothing in silence: an error, unless the log ends here.
+            let is_end = answer.error_code == 0 && offset >= answer.high_watermark;
+            assert!(answer.error_code != 0 || is_end, "{answer:?}");
+            missing.push(offset);
+            offset += 1;
+        }
+    }
+    let appended = client.produce(TOPIC, &[(0, batch(&["more"]))]).remove(0);
+    let is_writable = appended.error_code == 0;
+    assert!(
+        is_writable || appended.error_code == ErrorCode::KafkaStorageError.code(),
+        "{appended:?}"
+    );
+    assert!(!is_writable || appended.base_offset >= RECORDS - missing.len() as i64);
+    assert_eq!(client.values("neighbour", 0), [(0, "record 0".to_owned())]);
+    let log = broker.stop();
+    assert!(!log.contains("panicked"), "{log}");
+    let lines = log
+        .lines()
+        .filter(|line| line.contains(" WARN ") || line.contains(" ERROR "));
+    Served {
+        missing,
+        lines: lines.map(str::to_owned).collect(),
+        is_writable,
+    }
+}
+
+/// One kind of damage, and what comes of it.
+struct Case {
+    what: &'static str,
+    /// Does it; which offsets cannot be read any more.
+    damage: fn(&Path) -> Range<i64>,
+    /// The log's lines, by words in them.
+    lines: &'static [&'static str],
+    /// The topic takes records afterwards. (Not where acknowledged ones at its end are gone.)
+    is_writable: bool,
+}
+
+const NONE: Range<i64> = 0..0;
+
+fn case(what: &'static str, lines: &'static [&'static str], damage: fn(&Path) -> Range<i64>) -> Case {
+    Case {
+        what,
+        damage,
+        lines,
+        is_writable: true,
+    }
+}
+
+fn case_at_the_end(what: &'static str, lines: &'static [&'static str], damage: fn(&Path) -> Range<i64>) -> Case {
+    Case {
+        is_writable: false,
+        ..case(what, lines, damage)
+    }
+}
+
+/// Every case on a copy of its own.
+fn expect(end: End, cases: &[Case]) {
+    let original = folder(end);
+    for case in cases {
+        let scratch = tempfile::tempdir().unwrap();
+        let copy = scratch.path().join("copy");
+        run_ok(Command::new("cp").arg("-a").arg(original.path()).arg(&copy), PATIENCE);
+        let missing: Vec<i64> = (case.damage)(&copy).collect();
+        let served = serve(&copy);
+        assert_eq!(served.missing, missing, "{}: {:#?}", case.what, served.lines);
+        assert_eq!(served.is_writable, case.is_writable, "{}", case.what);
+        // One line, or one and what follows from it.
+        assert_eq!(
+            served.lines.len(),
+            case.lines.len(),
+            "{}: {:#?}",
+            case.what,
+            served.lines
+        );
+        for (line, words) in served.lines.iter().zip(case.lines) {
+            assert!(line.contains(words), "{}: {words:?} is not in {line}", case.what);
+        }
+    }
+}
+
+#[test]
+fn of_a_folder_that_was_stopped() {
+    let cases = [
+        case("no recovery point", &[], |folder| {
+            fs::remove_file(recovery_point(folder)).unwrap();
+            NONE
+        }),
+        case(
+            "a flipped bit in the recovery point",
+            &["the segments are scanned instead"],
+            |folder| {
+                flip(&recovery_point(folder), 40);
+                NONE
+            },
+        ),
+        case(
+            "an empty recovery point",
+            &["the segments are scanned instead"],
+            |folder| {
+                fs::write(recovery_point(folder), "").unwrap();
+                NONE
+            },
+        ),
+        case(
+            "a flipped bit in a record",
+            &["the records at offset 465 are damaged"],
+            |folder| {
+                let offset = flip_in_batch(folder, 500);
+                offset..offset + 1
+            },
+        ),
+        case(
+            "a flipped bit in a record, found by a scan",
+            &["offsets 465 to 465 cannot be read"],
+            |folder| {
+                fs::remove_file(recovery_point(folder)).unwrap();
+                let offset = flip_in_batch(folder, 500);
+                offset..offset + 1
+            },
+        ),
+        case(
+            "garbage behind the end",
+            &["the end of the log: it goes on from there"],
+            |folder| {
+                lengthen(&last_segment(folder), b"garbage that is no batch at all");
+                NONE
+            },
+        ),
+        case("zeros behind the end", &[], |folder| {
+            lengthen(&last_segment(folder), &[0; 10_000]);
+            NONE
+        }),
+        case("half a batch behind the end", &["a batch is cut off"], |folder| {
+            lengthen(&last_segment(folder), &batch(&["torn"])[..40]);
+            NONE
+        }),
+        case_at_the_end(
+            "the end cut off",
+            &["bytes of the", "acknowledged and are lost"],
+            |folder| {
+                cut(&last_segment(folder), 100);
+                RECORDS - 1..RECORDS
+            },
+        ),
+        case_at_the_end(
+            "no last segment",
+            &["has 0 bytes of the", "acknowledged and are lost"],
+            |folder| {
+                let last = last_segment(folder);
+                fs::remove_file(&last).unwrap();
+                base(&last)..RECORDS
+            },
+        ),
+        case("no middle segment", &["is missing: offsets"], |folder| {
+            let segments = segments(folder);
+            fs::remove_file(&segments[1]).unwrap();
+            base(&segments[1])..base(&segments[2])
+        }),
+        case("no first segment", &["is missing: offsets"], |folder| {
+            let segments = segments(folder);
+            fs::remove_file(&segments[0]).unwrap();
+            0..base(&segments[1])
+        }),
+        case("no journals", &[], |folder| {
+            rings(folder).iter().for_each(|ring| fs::remove_file(ring).unwrap());
+            NONE
+        }),
+    ];
+    expect(End::Stop, &cases);
+}
+
+#[test]
+fn of_a_folder_that_was_left_by_a_kill() {
+    let cases = [
+        case("nothing", &[], |_| NONE),
+        case("no recovery point", &[], |folder| {
+            fs::remove_file(recovery_point(folder)).unwrap();
+            NONE
+        }),
+        case(
+            "half a recovery point",
+            &["the segments are scanned instead"],
+            |folder| {
+                cut(&recovery_point(folder), 7);
+                NONE
+            },
+        ),
+        case("one superblock flipped", &[], |folder| {
+            rings(folder).iter().for_each(|ring| flip(ring, 30));
+            NONE
+        }),
+        case(
+            "a flipped bit in a frame",
+            &["DAMAGED", "offsets 2450 to 2450 cannot be read"],
+            |folder| {
+                let (ring, at) = journaled(folder, 2450);
+                flip(&ring, at + 20);
+                2450..2451
+            },
+        ),
+    ];
+    expect(End::Kill, &cases);
+}
+
+#[test]
+fn a_loss_at_the_end_can_be_accepted() {
+    let folder = folder(End::Stop);
+    cut(&last_segment(folder.path()), 100);
+    assert!(!serve(folder.path()).is_writable);
+    // As the line said.
+    fs::remove_file(recovery_point(folder.path())).unwrap();
+    let served = serve(folder.path());
+    assert!(served.is_writable && served.missing.len() <= 1, "{:?}", served.missing);
+}
+
+#[test]
+fn zeros_where_frames_were_stop_the_logs_that_may_have_lost_some() {
+    let folder = folder(End::Kill);
+    let (ring, at) = journaled(folder.path(), 2450);
+    open(&ring).write_all_at(&[0; 8192], at / 4096 * 4096).unwrap();
+    let served = serve(folder.path());
+    assert!(!served.missing.is_empty() && served.missing.iter().all(|offset| (2449..2460).contains(offset)));
+    assert!(
+        served.lines.iter().any(|line| line.contains("DAMAGED")),
+        "{:#?}",
+        served.lines
+    );
+    // The newest records of the topic lie behind the hole, so it is known to be whole there.
+    assert!(served.is_writable);
+}
+
+#[test]
+fn a_journal_that_was_cut_is_refused() {
+    let folder = folder(End::Kill);
+    rings(folder.path()).iter().for_each(|ring| cut(ring, 4096));
+    match Broker::spawn(&mut serve_command(folder.path(), &SETTINGS)) {
+        Ok(broker) => panic!("it became ready:\n{}", broker.log()),
+        Err(log) => assert!(
+            log.contains("its superblock says") && log.contains("restore the file"),
+            "{log}"
+        ),
+    }
+}
