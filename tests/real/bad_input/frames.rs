@@ -74,7 +74,7 @@ fn other_protocols_are_told_by_a_close() {
     for length in [1, 7, 10, 100, 5000] {
         let mut client = Client::connect(broker.address());
         let garbage: Vec<u8> = (0..length).map(|_| noise.next_u64() as u8 | 0x80).collect();
-        client.send(&[&(length as i32).to_be_bytes()[..], &garbage].concat());
+        client.send(&[&i32::to_be_bytes(length)[..], &garbage].concat());
         client.expect_closed();
         neighbour.is_served();
     }

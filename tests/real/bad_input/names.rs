@@ -65,7 +65,9 @@ fn topics_that_cannot_be() {
     };
     let mut fixture = fixture(&[]);
     let long = "x".repeat(250);
-    let cases: [(&str, i32, &[(&str, &str)], ErrorCode, &[&str]); 14] = [
+    // Name, partitions, configs; code, and words of the message.
+    type Case<'a> = (&'a str, i32, &'a [(&'a str, &'a str)], ErrorCode, &'a [&'a str]);
+    let cases: [Case; 14] = [
         ("", 1, &[], InvalidTopicException, &["empty"]),
         (".", 1, &[], InvalidTopicException, &["'.'"]),
         ("..", 1, &[], InvalidTopicException, &["'..'"]),
@@ -265,7 +267,9 @@ fn configs_that_cannot_be() {
     const TOPIC: i8 = 2;
     const BROKER: i8 = 4;
     let mut fixture = fixture(&[]);
-    let cases: [(i8, &str, &str, &str, ErrorCode, &[&str]); 7] = [
+    // Type and name of the resource, key, value; code, and words of the message.
+    type Case<'a> = (i8, &'a str, &'a str, &'a str, ErrorCode, &'a [&'a str]);
+    let cases: [Case; 7] = [
         (
             TOPIC,
             "a.b",
