@@ -12,4 +12,5 @@ mod flights;
 mod kafka;
 mod metadata;
 mod segments;
+mod shards;
 mod soak;
