@@ -11,7 +11,7 @@ use super::Log;
 
 /// To be done in this order; each as one or more effects, the writes in any order:
 /// 1. `reserve`: create the file, reserve space. 2. every write. 3. `truncate`: set the file's size. 4. sync the file.
-/// 5. `sync_folder`: the file is new, sync the log's folder. Then [`Log::checkpointed`].
+/// 5. `sync_folder`: the file's name is new, or may be: sync the log's folder. Then [`Log::checkpointed`].
 #[derive(Debug, Clone)]
 pub struct CheckpointStep {
     pub file: File,
@@ -104,7 +104,7 @@ impl Log {
             reserve,
             writes: operations(from, slices),
             truncate: seals.then_some(segment.size),
-            sync_folder: !segment.created,
+            sync_folder: !segment.created || !self.is_folder_synced,
             segment_base: segment.base,
             upto,
         };
@@ -143,6 +143,7 @@ impl Log {
         else {
             unreachable!("{}: a segment that is being written is not removed", self.name)
         };
+        self.is_folder_synced |= step.sync_folder;
         segment.written = segment.written.max(step.upto);
         segment.created = true;
         if let Some(size) = step.truncate {

@@ -112,6 +112,9 @@ pub struct Log {
     damage: Vec<Range<Offset>>,
     /// Acknowledged records at the end are lost: nothing may take their offsets.
     is_read_only: bool,
+    /// The names in the folder are on the device. Those that a start finds may be known to the kernel only: the process
+    /// before was killed, and the machine went on.
+    is_folder_synced: bool,
     saving: point::Saving,
 }
 
@@ -155,6 +158,7 @@ impl Log {
             is_closing: false,
             damage: Vec::new(),
             is_read_only: false,
+            is_folder_synced: true,
             saving: point::Saving::new(now),
         }
     }

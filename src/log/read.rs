@@ -203,9 +203,15 @@ impl Log {
         let mut is_damaged = false;
         // Where the batch after a damaged one must begin, if the damaged one's length is to be believed.
         let mut behind_damage = None;
+        // A batch's base offset is not under its CRC: it is held against its neighbours.
+        let mut earlier_end = read.segment_base;
+        let segment_end = self.segments[self.segment_of(read.segment_base)].next;
         let ended = walk(&view, Depth::Headers, |batch| {
             let is_before = batch.header.next_offset() <= offset;
-            let is_at_its_place = behind_damage.is_none_or(|next| next == batch.header.base_offset);
+            let (base, next) = (batch.header.base_offset, batch.header.next_offset());
+            let is_in_order = base >= earlier_end && next <= segment_end;
+            let is_at_its_place = is_in_order && behind_damage.is_none_or(|next| next == base);
+            earlier_end = next;
             let is_intact = batch.is_intact();
             if !is_at_its_place || !is_intact && !is_before {
                 is_damaged = true;

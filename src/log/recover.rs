@@ -178,6 +178,7 @@ impl Recovering {
             scanned_bytes: 0,
             is_from_point: false,
         };
+        recovering.log.is_folder_synced = seed.entries.is_empty();
         recovering.list(seed.entries);
         recovering.fold(seed.journaled.frames);
         let point = seed.point.and_then(|bytes| recovering.decode(&bytes));

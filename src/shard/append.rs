@@ -281,20 +281,19 @@ impl Shard {
         };
         let slots: Vec<AppendSlot> = partition.pending.drain(..).map(|pending| pending.at).collect();
         self.blocked.remove(&log);
-        for at in slots {
-            self.append_done(at, AppendOutcome::refused(at.slot, error, Some(message.to_string())));
-        }
+        self.refuse(slots, error, message);
     }
 
     /// Nothing of this partition will become durable any more: answer everyone.
     pub(super) fn fail_appends(&mut self, log: LogId, error: ErrorCode, message: &str) {
-        let Some(partition) = self.partitions.get_mut(&log) else {
-            return;
-        };
-        let slots: Vec<AppendSlot> = (partition.pending.drain(..).map(|p| p.at))
-            .chain(partition.waiters.drain(..).map(|w| w.at))
-            .collect();
-        self.blocked.remove(&log);
+        self.fail_pending(log, error, message);
+        if let Some(partition) = self.partitions.get_mut(&log) {
+            let slots: Vec<AppendSlot> = partition.waiters.drain(..).map(|waiter| waiter.at).collect();
+            self.refuse(slots, error, message);
+        }
+    }
+
+    fn refuse(&mut self, slots: Vec<AppendSlot>, error: ErrorCode, message: &str) {
         for at in slots {
             self.append_done(at, AppendOutcome::refused(at.slot, error, Some(message.to_string())));
         }

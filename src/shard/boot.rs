@@ -29,7 +29,8 @@ use super::{CONTROLLER, Shard, Stage};
 const LOGS_AT_ONCE: usize = 64;
 
 pub struct Boot {
-    /// The data folder's names.
+    /// The data folder's names. They count once the folder is synced: a process that was killed may have left some that only
+    /// the kernel knows, and what is applied to their files must not vanish with them.
     pub(super) root: Vec<Entry>,
     recovery: Option<Recovery>,
     frames: BTreeMap<LogId, Frames>,
@@ -75,6 +76,7 @@ struct LogBoot {
 /// Whose completion it is.
 pub enum BootOp {
     Root,
+    RootSynced,
     RingRead,
     /// One of the operations that make the ring file anew; how many follow.
     RingMade {
@@ -128,9 +130,16 @@ impl Shard {
     pub(super) fn boot_done(&mut self, op: BootOp, result: Result<DiskReply, DiskError>) {
         match op {
             BootOp::Root => match result {
-                Ok(DiskReply::Entries(entries)) => self.root_listed(entries),
+                Ok(DiskReply::Entries(entries)) => {
+                    self.boot().root = entries;
+                    self.disk(Op::Boot(BootOp::RootSynced), DiskOp::SyncDir { path: String::new() });
+                }
                 Ok(other) => unreachable!("a folder's names, not {other:?}"),
                 Err(error) => self.fatal(format!("cannot list the data folder: {error}")),
+            },
+            BootOp::RootSynced => match result {
+                Ok(_) => self.root_synced(),
+                Err(error) => self.fatal(format!("cannot sync the data folder: {error}")),
             },
             BootOp::RingRead => match result {
                 Ok(DiskReply::Bytes(bytes)) => {
@@ -181,15 +190,14 @@ impl Shard {
         }
     }
 
-    fn root_listed(&mut self, entries: Vec<Entry>) {
+    fn root_synced(&mut self) {
         let ring = self.commit.ring.clone();
-        let found = entries
+        let found = (self.boot().root)
             .iter()
             .find(|entry| entry.name == *ring.path)
             .map(|entry| entry.size_bytes);
         let config = journal::Config::new(self.limits.journal_bytes, self.config.id, self.config.shards);
         let nonce = self.random.next_u64();
-        self.boot().root = entries;
         self.boot().recovery = Some(Recovery::new(journal::Start {
             config,
             file_bytes: found,

@@ -344,6 +344,7 @@ impl Shard {
                 ErrorCode::KafkaStorageError,
                 "the journal failed; restart the broker",
             );
+            self.fail_starts(log, ErrorCode::KafkaStorageError);
         }
         self.metadata_failed();
         self.stop_failed();

@@ -27,6 +27,7 @@ pub const STRAY_SUFFIX: &str = "-stray";
 const REMOVED_AT_ONCE_MAX: usize = 64;
 /// Folders that are made at the same time.
 const MAKING_MAX: usize = 16;
+const RETRY_US: u64 = 100_000;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Folder {
@@ -40,6 +41,8 @@ pub enum Folder {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum FolderStep {
     Created,
+    /// Whose it was before, if it was there.
+    Asked,
     Described,
     Synced,
 }
@@ -78,6 +81,8 @@ enum RemovalStage {
 #[derive(Default)]
 pub struct Folders {
     wanted: VecDeque<LogId>,
+    /// When those that could not be made, or were another topic's, are tried again.
+    retry_at_us: Option<u64>,
     making: usize,
     removals: std::collections::BTreeMap<u64, Removal>,
 }
@@ -172,6 +177,9 @@ impl Shard {
     }
 
     pub(super) fn make_folders(&mut self) {
+        if self.folders.retry_at_us.is_some() {
+            return;
+        }
         for _ in 0..self.folders.wanted.len() {
             if self.folders.making >= MAKING_MAX {
                 return;
@@ -201,6 +209,15 @@ impl Shard {
     }
 
     pub(super) fn folder_done(&mut self, log: LogId, step: FolderStep, result: Result<DiskReply, DiskError>) {
+        let result = match (step, result) {
+            // A deleted topic's, whose shard has not renamed it yet: it must not become this one's with what is in it.
+            (FolderStep::Asked, Ok(DiskReply::Bytes(bytes))) => match side_files::parse_partition_metadata(&bytes) {
+                Ok(topic) if topic != log.topic => Err(DiskError::NotFound { path: String::new() }),
+                _ => Ok(DiskReply::Done),
+            },
+            (FolderStep::Asked, Err(DiskError::NotFound { .. })) => Ok(DiskReply::Done),
+            (_, result) => result,
+        };
         let is_last = step == FolderStep::Synced || result.is_err() || !self.partitions.contains_key(&log);
         if is_last {
             self.folders.making -= 1;
@@ -210,10 +227,11 @@ impl Shard {
                         partition.folder = Folder::Ready;
                         self.stats.folders_made += 1;
                     }
+                    // Renamed meanwhile, because it was a deleted topic's.
+                    Err(DiskError::NotFound { .. }) => self.make_folder_later(log),
                     Err(error) => {
                         tracing::error!("{}: cannot make its folder, will try again: {error}", partition.name());
-                        partition.folder = Folder::Wanted;
-                        self.folders.wanted.push_back(log);
+                        self.make_folder_later(log);
                     }
                 }
             }
@@ -223,6 +241,10 @@ impl Shard {
         let dir = self.partition(log).log.dir().to_string();
         let (step, what) = match step {
             FolderStep::Created => {
+                let path = format!("{dir}/{}", side_files::PARTITION_METADATA);
+                (FolderStep::Asked, DiskOp::ReadFile { path })
+            }
+            FolderStep::Asked => {
                 let content = side_files::partition_metadata(log.topic);
                 (
                     FolderStep::Described,
@@ -235,6 +257,24 @@ impl Shard {
             _ => (FolderStep::Synced, DiskOp::SyncDir { path: String::new() }),
         };
         self.disk(Op::Folder(log, step), what);
+    }
+
+    fn make_folder_later(&mut self, log: LogId) {
+        self.partition_mut(log).folder = Folder::Wanted;
+        self.folders.wanted.push_back(log);
+        self.folders.retry_at_us = Some(self.now.mono_us + RETRY_US);
+    }
+
+    /// Folders that could not be made a while ago.
+    pub(super) fn retry_folders(&mut self) {
+        if self.folders.retry_at_us.is_some_and(|at_us| at_us <= self.now.mono_us) {
+            self.folders.retry_at_us = None;
+            self.make_folders();
+        }
+    }
+
+    pub(super) fn folders_deadline(&self) -> Option<u64> {
+        self.folders.retry_at_us
     }
 
     /// An operation that named the log's folder is complete.

@@ -167,22 +167,11 @@ impl Shard {
     pub(super) fn gather_answered(&mut self, flow: FlowId, mut gathering: Gathering, answer: Answer) {
         match (&mut gathering.what, answer) {
             (Gather::ListOffsets { outcomes, .. }, Answer::ListOffsets { items }) => {
-                items.into_iter().for_each(|item| {
-                    let slot = item.slot;
-                    outcomes[slot] = Some(item);
-                });
+                fill(outcomes, items, |item| item.slot)
             }
-            (Gather::EpochEnds { outcomes, .. }, Answer::EpochEnd { items }) => {
-                items.into_iter().for_each(|item| {
-                    let slot = item.slot;
-                    outcomes[slot] = Some(item);
-                });
-            }
+            (Gather::EpochEnds { outcomes, .. }, Answer::EpochEnd { items }) => fill(outcomes, items, |item| item.slot),
             (Gather::DeleteRecords { outcomes, .. }, Answer::DeleteRecords { items }) => {
-                items.into_iter().for_each(|item| {
-                    let slot = item.slot;
-                    outcomes[slot] = Some(item);
-                });
+                fill(outcomes, items, |item| item.slot)
             }
             (Gather::LogDirs { sizes, .. }, Answer::LogSizes { logs }) => {
                 sizes.extend(logs.into_iter().map(|LogSize { log, size_bytes }| (log, size_bytes)));
@@ -299,5 +288,13 @@ impl Shard {
             results: vec![result],
             ..Default::default()
         }
+    }
+}
+
+/// Puts each outcome in its place in the request.
+fn fill<T>(outcomes: &mut [Option<T>], items: Vec<T>, slot: fn(&T) -> usize) {
+    for item in items {
+        let slot = slot(&item);
+        outcomes[slot] = Some(item);
     }
 }

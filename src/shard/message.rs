@@ -56,6 +56,8 @@ pub enum Message {
         logs: Vec<SealedLog>,
         is_clean: bool,
     },
+    /// Every shard has: nobody asks anybody anything any more.
+    AllSealed,
 }
 
 /// What Kafka's per-folder checkpoint files say of a log after a clean stop.

@@ -145,8 +145,7 @@ pub struct Shard {
     metadata: Option<metadata::Metadata>,
     upkeep: upkeep::Upkeep,
     stats: Stats,
-    /// What other shards sealed before this one was told to stop.
-    early_sealed: Vec<(Vec<message::SealedLog>, bool)>,
+    sealed: stop::Sealed,
 }
 
 impl Shard {
@@ -192,7 +191,7 @@ impl Shard {
             metadata: None,
             upkeep: upkeep::Upkeep::default(),
             stats: Stats::default(),
-            early_sealed: Vec::new(),
+            sealed: stop::Sealed::default(),
             limits,
             config,
         }
@@ -318,7 +317,8 @@ impl Shard {
             Message::Forget { flow } => self.forget_interest(Asker { shard: from, flow }),
             Message::Image { image } => self.image_published(image),
             Message::ImageHeld { offset } => self.image_held(from, offset),
-            Message::Sealed { logs, is_clean } => self.sealed(from, logs, is_clean),
+            Message::Sealed { logs, is_clean } => self.sealed(logs, is_clean),
+            Message::AllSealed => self.all_sealed(),
         }
     }
 

@@ -23,9 +23,16 @@ pub struct Stopping {
     in_flight: usize,
     /// Logs that could not be written out: the stop is not clean, their records stay in the journal.
     has_failed: bool,
-    /// Of the controller's shard: what the others have sealed.
-    sealed: Vec<SealedLog>,
-    sealed_shards: usize,
+}
+
+/// What the shards have sealed; of the controller's shard. The others may be told to stop a moment before it is.
+#[derive(Default)]
+pub struct Sealed {
+    logs: Vec<SealedLog>,
+    shards: usize,
+    has_failed: bool,
+    /// Every shard has: none asks another anything any more, and each may end.
+    is_all: bool,
 }
 
 /// In this order.
@@ -41,8 +48,12 @@ enum Phase {
     SideFiles,
     /// The journal's last superblock.
     Journal,
-    /// The controller's shard waits for the others and writes the folder's own files.
-    Folder,
+    /// Until every shard has come so far: one that still answers its clients asks the others. The controller's shard counts.
+    Gathering,
+    /// Kafka's offsets of every log of the folder.
+    Offsets,
+    /// The file that says that the stop was clean, after everything that it speaks for.
+    Mark,
     Done,
 }
 
@@ -62,7 +73,9 @@ impl Shard {
             Stage::Booting(_) => {
                 // Nothing was acknowledged; the next start does the same again.
                 self.stage = Stage::Stopped;
-                if self.config.id != CONTROLLER {
+                if self.config.id == CONTROLLER {
+                    self.tell_all_sealed();
+                } else {
                     let (logs, is_clean) = (Vec::new(), false);
                     self.tell(CONTROLLER, Message::Sealed { logs, is_clean });
                 }
@@ -81,8 +94,6 @@ impl Shard {
             files: VecDeque::new(),
             in_flight: 0,
             has_failed: self.commit.failed().is_some(),
-            sealed: Vec::new(),
-            sealed_shards: 0,
         });
         self.answer_fetches_now();
         let blocked: Vec<LogId> = self.blocked.iter().copied().collect();
@@ -120,7 +131,8 @@ impl Shard {
                 Phase::Draining => self.drain(),
                 Phase::Sealing => self.seal(),
                 Phase::Saving => self.save(),
-                Phase::SideFiles | Phase::Folder => self.write_files(),
+                Phase::SideFiles | Phase::Offsets | Phase::Mark => self.write_files(),
+                Phase::Gathering => self.gather_sealed(),
                 Phase::Journal => {}
                 Phase::Done => return self.stopped(),
             }
@@ -231,8 +243,9 @@ impl Shard {
         }
         match self.stopping().phase {
             Phase::SideFiles => self.files_written(),
-            Phase::Folder => self.folder_written(),
-            _ => {}
+            Phase::Offsets => self.mark_clean(),
+            Phase::Mark => self.stopping().phase = Phase::Done,
+            other => unreachable!("no files are written in {other:?}"),
         }
     }
 
@@ -273,52 +286,53 @@ impl Shard {
                 });
             }
         }
-        self.stopping().phase = Phase::Folder;
         let is_clean = !self.stopping().has_failed;
         self.stats.stops_clean += u64::from(is_clean);
+        self.stopping().phase = Phase::Gathering;
         if self.config.id == CONTROLLER {
-            self.sealed(CONTROLLER, logs, is_clean);
+            self.sealed(logs, is_clean);
         } else {
             self.tell(CONTROLLER, Message::Sealed { logs, is_clean });
-            self.stopping().phase = Phase::Done;
         }
     }
 
     /// A shard has written everything out.
-    pub(super) fn sealed(&mut self, _from: ShardId, logs: Vec<SealedLog>, is_clean: bool) {
-        let Stage::Stopping(stopping) = &mut self.stage else {
-            // The others were told to stop a moment earlier than this shard was.
-            self.early_sealed.push((logs, is_clean));
-            return;
-        };
-        stopping.sealed.extend(logs);
-        stopping.sealed_shards += 1;
-        stopping.has_failed |= !is_clean;
-        for (logs, is_clean) in std::mem::take(&mut self.early_sealed) {
-            let stopping = self.stopping();
-            stopping.sealed.extend(logs);
-            stopping.sealed_shards += 1;
-            stopping.has_failed |= !is_clean;
-        }
+    pub(super) fn sealed(&mut self, logs: Vec<SealedLog>, is_clean: bool) {
+        self.sealed.logs.extend(logs);
+        self.sealed.shards += 1;
+        self.sealed.has_failed |= !is_clean;
         self.stop_may_go_on();
     }
 
-    /// Nothing more is to be written, or not yet: the folder's own files come when every shard has sealed.
-    fn folder_written(&mut self) {
-        let shards = usize::from(self.config.shards);
-        let stopping = self.stopping();
-        if stopping.sealed_shards < shards {
+    pub(super) fn all_sealed(&mut self) {
+        self.sealed.is_all = true;
+        self.stop_may_go_on();
+    }
+
+    fn tell_all_sealed(&mut self) {
+        for shard in (1..self.config.shards).map(ShardId) {
+            self.tell(shard, Message::AllSealed);
+        }
+    }
+
+    fn gather_sealed(&mut self) {
+        if self.config.id != CONTROLLER {
+            if self.sealed.is_all {
+                self.stopping().phase = Phase::Done;
+            }
             return;
         }
-        if stopping.sealed_shards > shards || stopping.has_failed {
-            stopping.phase = Phase::Done;
+        if self.sealed.shards < usize::from(self.config.shards) {
             return;
         }
-        // Written once: the count is moved past the number of shards.
-        stopping.sealed_shards += 1;
-        let mut logs = std::mem::take(&mut stopping.sealed);
+        self.tell_all_sealed();
+        if self.sealed.has_failed {
+            self.stopping().phase = Phase::Done;
+            return;
+        }
+        let mut logs = std::mem::take(&mut self.sealed.logs);
         logs.sort_by(|a, b| (&a.topic, a.partition).cmp(&(&b.topic, b.partition)));
-        let checkpoint = |name: &str, offset: fn(&SealedLog) -> i64| {
+        let file = |name: &str, offset: fn(&SealedLog) -> i64| {
             let entry = |log: &SealedLog| PartitionOffset {
                 topic: log.topic.to_string(),
                 partition: log.partition,
@@ -330,19 +344,25 @@ impl Shard {
                 content: side_files::offsets(&entries),
             }
         };
-        let broker_epoch = self.metadata.as_ref().map_or(-1, |metadata| metadata.broker_epoch);
         let files = [
-            checkpoint(side_files::RECOVERY_POINTS, |log| log.recovery_point),
-            checkpoint(side_files::HIGH_WATERMARKS, |log| log.high_watermark),
-            checkpoint(side_files::LOG_STARTS, |log| log.start),
+            file(side_files::RECOVERY_POINTS, |log| log.recovery_point),
+            file(side_files::HIGH_WATERMARKS, |log| log.high_watermark),
+            file(side_files::LOG_STARTS, |log| log.start),
         ];
-        for what in files {
-            self.stopping().files.push_back(what);
+        self.stopping().files.extend(files);
+        self.stopping().phase = Phase::Offsets;
+    }
+
+    fn mark_clean(&mut self) {
+        if self.stopping().has_failed {
+            self.stopping().phase = Phase::Done;
+            return;
         }
+        let broker_epoch = self.metadata.as_ref().map_or(-1, |metadata| metadata.broker_epoch);
         let content = side_files::clean_shutdown(broker_epoch);
         let path = side_files::CLEAN_SHUTDOWN.to_string();
         self.stopping().files.push_back(DiskOp::ReplaceFile { path, content });
-        self.write_files();
+        self.stopping().phase = Phase::Mark;
     }
 
     pub(super) fn stop_done(&mut self, op: StopOp, result: Result<DiskReply, DiskError>) {

@@ -55,13 +55,18 @@ impl Saving {
 impl Shard {
     pub(super) fn upkeep_deadline(&self) -> Option<u64> {
         if !self.is_serving() {
-            return None;
+            return self.folders_deadline().filter(|_| self.is_stopping());
         }
         let blocked = (!self.blocked.is_empty()).then(|| self.now.mono_us + BLOCKED_TICK_US);
-        [Some(self.upkeep.next_tick_us), blocked, self.commit.flush_at_us]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            Some(self.upkeep.next_tick_us),
+            blocked,
+            self.commit.flush_at_us,
+            self.folders_deadline(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     pub(super) fn run_upkeep(&mut self) {
@@ -69,6 +74,7 @@ impl Shard {
             return;
         }
         self.flush_by_time();
+        self.retry_folders();
         self.retry_controls();
         self.settle_blocking_controls();
         self.checkpoint_if_due();

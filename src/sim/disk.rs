@@ -391,6 +391,24 @@ impl SimDisk {
         }
     }
 
+    /// `position` in a segment, or the first byte behind it that its batch's CRC or length protects: Kafka's format leaves
+    /// base offset and leader epoch bare.
+    pub fn protected(&self, path: &str, position: usize) -> usize {
+        let Ok(Node::File(i)) = self.find(path) else {
+            return position;
+        };
+        let live = &self.inodes[i].live;
+        let mut at = 0;
+        while let Some(length) = live.get(at + 8..at + 12) {
+            let size = 12 + u32::from_be_bytes(length.try_into().expect("4 bytes")) as usize;
+            if position < at + size {
+                return position.max(at + 21).min(live.len() - 1);
+            }
+            at += size;
+        }
+        position
+    }
+
     /// Flips one bit of a file, on the device too. False when the file is not that long.
     pub fn flip(&mut self, path: &str, position: usize, bit: u8) -> bool {
         let Ok(Node::File(i)) = self.find(path) else {

@@ -450,7 +450,10 @@ impl History {
         let Some(len) = self.world.disk.len(path).filter(|len| *len > 0) else {
             return false;
         };
-        let position = self.world.random.below(len) as usize;
+        let mut position = self.world.random.below(len) as usize;
+        if path.ends_with(".log") {
+            position = self.world.disk.protected(path, position);
+        }
         let bit = self.world.random.below(8) as u8;
         if self.world.disk.flip(path, position, bit) {
             self.world
