@@ -266,7 +266,7 @@ broker_settings! {
     journal_bytes: u64 = "tidemill.journal.bytes", Long, Some("134217728"), AtLeast(8 * 1024 * 1024), STATIC;
     /// Which events are logged: those of this level and worse.
     log_level: LogLevel = "tidemill.log.level", Text, Some("info"), OneOf(LogLevel::NAMES), STATIC;
-    /// How long an idle shard looks for work before it sleeps, in microseconds; 0 sleeps at once.
+    /// How long an idle shard looks for messages of the others before it sleeps, in microseconds; 0 sleeps at once, and so does a single shard.
     spin_us: u64 = "tidemill.spin.us", Long, Some("50"), Between(0, 10_000), STATIC;
 }
 

@@ -323,7 +323,9 @@ fn start_on(
             guests: guests.clone(),
             reports: report.clone(),
         };
-        let executor = reactor::executor(core, config.spin_us, preflight::io_memory_bytes(shards));
+        // What spinning is for, messages of other shards, a single shard never gets; sockets and the disk may wake it.
+        let spin_us = if shards > 1 { config.spin_us } else { 0 };
+        let executor = reactor::executor(core, spin_us, preflight::io_memory_bytes(shards));
         let thread = std::thread::Builder::new().name(format!("shard-{}", id.0));
         thread.spawn(move || run_shard(executor, seat)).map_err(system)?;
     }
