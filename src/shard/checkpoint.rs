@@ -20,7 +20,7 @@ use super::folders::Folder;
 const ROUND_BYTES_MAX: usize = 16 << 20;
 const ROUND_LOGS_MAX: usize = 256;
 /// What one round takes of one log.
-const LOG_BYTES_MAX: usize = 4 << 20;
+const LOG_BYTES_MAX: usize = 16 << 20;
 const OPERATIONS_IN_FLIGHT: usize = 4;
 /// With more files than this, one sync of the file system costs less than one each.
 const SYNC_EACH_MAX: usize = 8;
