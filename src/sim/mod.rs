@@ -112,6 +112,7 @@ struct History {
     is_damaged: bool,
     /// What this life's recovery took for torn was looked at.
     was_forgiven: bool,
+    was_killed: bool,
 }
 
 enum Kind {
@@ -222,6 +223,7 @@ impl History {
             is_damaging: random.below(8) == 0,
             is_damaged: false,
             was_forgiven: false,
+            was_killed: false,
         }
     }
 
@@ -255,7 +257,10 @@ impl History {
         };
         self.world.start(shards);
         self.was_forgiven = false;
+        // A kill leaves what only the kernel knows; the power takes it from a process that may rely on it by now.
+        let was_killed = std::mem::take(&mut self.was_killed);
         let end = match self.world.random.below(10) {
+            _ if was_killed && self.world.random.below(2) == 0 => End::PowerCut,
             0..=5 => End::PowerCut,
             6..=7 => End::Kill,
             _ => End::CleanStop,
@@ -264,6 +269,7 @@ impl History {
             // Now and then so early that recovery itself is cut.
             let effects = match self.world.random.below(4) {
                 0 => 1 + self.world.random.below(200),
+                _ if was_killed => 1 + self.world.random.below(1_500),
                 _ => 1 + self.world.random.below(6_000),
             };
             self.world.cut_after(effects);
@@ -298,7 +304,10 @@ impl History {
             return;
         }
         match end {
-            End::Kill => self.world.kill(),
+            End::Kill => {
+                self.world.kill();
+                self.was_killed = true;
+            }
             _ if self.world.fatal().is_some() => self.world.kill(),
             End::CleanStop if self.world.faults.io_error_one_in == 0 && self.world.is_ready() => self.stop_cleanly(),
             End::CleanStop if self.world.faults.io_error_one_in == 0 => {
