@@ -19,12 +19,14 @@ pub fn shard_config(broker: &Arc<BrokerConfig>, place: Place) -> ShardConfig {
         // The port may have been the system's choice.
         None => (broker.listeners.host.clone(), place.address.port()),
     };
+    // Kafka's tools and the log show it to people who do not know where the process was started.
+    let data_dir = std::path::absolute(broker.data_dir());
     ShardConfig {
         id: place.id,
         shards: place.shards,
         seed: place.seed,
         advertised,
-        data_dir: broker.data_dir().into(),
+        data_dir: data_dir.map_or(broker.data_dir().into(), |path| path.to_string_lossy().into()),
         broker: broker.clone(),
         only_seal: place.only_seal,
     }

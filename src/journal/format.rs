@@ -162,10 +162,18 @@ impl Superblock {
             clean: at.u32(88) & CLEAN != 0,
         };
         let whole = |bytes: u64| bytes.is_multiple_of(BLOCK);
+        // Counted up by one at a time: none of them is near its end.
+        let counted = |count: u64| count < 1 << 62;
         let sane = superblock.ring_bytes >= RING_BYTES_MIN
             && superblock.ring_bytes < 1 << 48
             && whole(superblock.ring_bytes)
-            && superblock.anchor.position < 1 << 62
+            && superblock.anchor.sequence > 0
+            && counted(superblock.anchor.sequence)
+            && counted(superblock.generation)
+            && counted(superblock.incarnation)
+            && counted(superblock.incarnation_start)
+            && counted(superblock.durable)
+            && counted(superblock.anchor.position)
             && whole(superblock.anchor.position);
         if sane {
             SuperblockRead::Valid(superblock)
@@ -217,6 +225,7 @@ impl CommitHeader {
             || u32::from(at.u16(8)) != VERSION
             || header_checksum(header, nonce) != at.u32(4)
             || at.u64(40) < COMMIT_HEADER_BYTES as u64
+            || [16, 24, 32, 40].iter().any(|&count| at.u64(count) >= 1 << 62)
         {
             return None;
         }
@@ -296,5 +305,38 @@ impl fmt::Display for CommitHeader {
             self.durable,
             self.previous
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Found by the fuzz target `journal_ring`: a start counted down from the sequence 0.
+    #[test]
+    fn numbers_that_no_journal_reaches_are_damage() {
+        let good = Superblock {
+            nonce: u64::MAX,
+            generation: 1,
+            ring_bytes: RING_BYTES_MIN,
+            incarnation: 1,
+            incarnation_start: 0,
+            anchor: Boundary {
+                position: BLOCK,
+                sequence: 1,
+                previous: 0,
+            },
+            shard: 0,
+            shards: 1,
+            durable: 0,
+            clean: false,
+        };
+        assert_eq!(Superblock::decode(&good.encode()), SuperblockRead::Valid(good));
+        let (mut none, mut last) = (good, good);
+        none.anchor.sequence = 0;
+        last.anchor.sequence = u64::MAX;
+        for bad in [none, last] {
+            assert_eq!(Superblock::decode(&bad.encode()), SuperblockRead::Damaged);
+        }
     }
 }
