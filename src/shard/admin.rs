@@ -147,35 +147,6 @@ impl Shard {
         }
     }
 
-    /// There are no coordinators yet, and no client is to wait for one: the error is not one to try again after.
-    pub(super) fn find_coordinator(&mut self, request: Request, body: FindCoordinatorRequest) {
-        let error_code = ErrorCode::UnsupportedVersion.code();
-        let error_message = || Some("Consumer groups and transactions are not available on this broker yet".to_owned());
-        let response = match request.version {
-            ..4 => FindCoordinatorResponse {
-                error_code,
-                error_message: error_message(),
-                node_id: -1,
-                port: -1,
-                ..Default::default()
-            },
-            _ => FindCoordinatorResponse {
-                coordinators: (body.coordinator_keys.into_iter())
-                    .map(|key| Coordinator {
-                        key,
-                        node_id: -1,
-                        port: -1,
-                        error_code,
-                        error_message: error_message(),
-                        ..Default::default()
-                    })
-                    .collect(),
-                ..Default::default()
-            },
-        };
-        self.respond(request, &response);
-    }
-
     pub(super) fn init_producer_id(&mut self, request: Request, body: InitProducerIdRequest) {
         if body.transactional_id.is_some() {
             // Transactions need their coordinator, which this broker does not have yet.

@@ -118,7 +118,6 @@ impl Shard {
             DescribeTopicPartitions => self.describe_topic_partitions(request, &decode(&body, request.version)?),
             DescribeConfigs => self.describe_configs(request, &decode(&body, request.version)?),
             InitProducerId => self.init_producer_id(request, decode(&body, request.version)?),
-            FindCoordinator => self.find_coordinator(request, decode(&body, request.version)?),
             CreateTopics | DeleteTopics | CreatePartitions | AlterConfigs | IncrementalAlterConfigs => {
                 self.administer(request, &body)?;
             }

@@ -115,8 +115,7 @@ macro_rules! apis {
 }
 
 // The versions that Kafka 4.1 serves, of what this broker has; coordinators, ACLs, quotas and the quorum's APIs come later and
-// are not advertised, as by a broker that lacks them. FindCoordinator is, and finds none: librdkafka compresses with lz4 only
-// for brokers that know it.
+// are not advertised, as by a broker that lacks them.
 apis! {
     Produce = 0, ProduceRequest => ProduceResponse, serves "0-13";
     Fetch = 1, FetchRequest => FetchResponse, serves "4-18";
@@ -124,7 +123,7 @@ apis! {
     Metadata = 3, MetadataRequest => MetadataResponse, serves "0-13";
     OffsetCommit = 8, OffsetCommitRequest => OffsetCommitResponse, serves "none";
     OffsetFetch = 9, OffsetFetchRequest => OffsetFetchResponse, serves "none";
-    FindCoordinator = 10, FindCoordinatorRequest => FindCoordinatorResponse, serves "0-6";
+    FindCoordinator = 10, FindCoordinatorRequest => FindCoordinatorResponse, serves "none";
     JoinGroup = 11, JoinGroupRequest => JoinGroupResponse, serves "none";
     Heartbeat = 12, HeartbeatRequest => HeartbeatResponse, serves "none";
     LeaveGroup = 13, LeaveGroupRequest => LeaveGroupResponse, serves "none";

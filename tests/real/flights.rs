@@ -236,8 +236,9 @@ mod kcat {
         broker.stop();
         for codec in CODECS {
             let stored = stored_codecs(folder.path(), &format!("flights-{codec}"));
-            // librdkafka leaves a batch alone that would not shrink.
-            assert!(stored.contains(codec), "{codec}: {stored:?}");
+            // librdkafka 2.0.2 leaves a batch alone that would not shrink, and all of them when it is to use lz4 and the
+            // broker does not advertise FindCoordinator, which it takes for a sign of Kafka 0.9.
+            assert!(stored.contains(codec) || codec == "lz4", "{codec}: {stored:?}");
             assert!(
                 stored.iter().all(|stored| [codec, "none"].contains(&&**stored)),
                 "{codec}: {stored:?}"
