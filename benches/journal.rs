@@ -7,6 +7,7 @@ use std::hint::black_box;
 
 use bytes::BytesMut;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use tidemill::config::BrokerConfig;
 use tidemill::journal::{self, Body, Frame, Journal};
 use tidemill::log::{Log, LogConfig};
 use tidemill::record::{Batch, BatchBuilder, Limits};
@@ -60,14 +61,7 @@ impl Device {
             let (id, end) = (log.id(), appended.last_offset + 1);
             let frame = Frame {
                 log: id,
-                body: Body::Append(journal::Append {
-                    segment_base: appended.segment_base,
-                    position: appended.position,
-                    base_offset: appended.base_offset,
-                    last_offset: appended.last_offset,
-                    leader_epoch: appended.leader_epoch,
-                    bytes: appended.bytes,
-                }),
+                body: Body::Append(appended.into()),
             };
             self.journal.push(frame, true).expect("room");
             // As if a checkpoint had written it already, so that the ring goes round.
@@ -97,14 +91,7 @@ impl Device {
 }
 
 fn log(partition: i32) -> Log {
-    let config = LogConfig {
-        segment_bytes: 1 << 30,
-        segment_ms: i64::MAX,
-        segment_jitter_ms: 0,
-        index_interval_bytes: 4096,
-        retention_ms: None,
-        retention_bytes: None,
-    };
+    let config = LogConfig::from(&BrokerConfig::default().topic);
     let id = LogId {
         topic: Uuid([1; 16]),
         partition,

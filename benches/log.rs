@@ -6,6 +6,7 @@ use std::hint::black_box;
 
 use bytes::BytesMut;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use tidemill::config::BrokerConfig;
 use tidemill::log::{Log, LogConfig, ReadPlan};
 use tidemill::record::{Batch, BatchBuilder, Limits};
 use tidemill::types::{LogId, Now, Uuid};
@@ -30,14 +31,7 @@ fn log() -> Log {
         topic: Uuid([1; 16]),
         partition: 0,
     };
-    let config = LogConfig {
-        segment_bytes: 1 << 30,
-        segment_ms: i64::MAX,
-        segment_jitter_ms: 0,
-        index_interval_bytes: 4096,
-        retention_ms: None,
-        retention_bytes: None,
-    };
+    let config = LogConfig::from(&BrokerConfig::default().topic);
     let mut log = Log::create(id, "bench-0", "bench-0", config, NOW);
     log.become_leader(0);
     log

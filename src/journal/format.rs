@@ -162,8 +162,6 @@ impl Superblock {
             clean: at.u32(88) & CLEAN != 0,
         };
         let whole = |bytes: u64| bytes.is_multiple_of(BLOCK);
-        // Counted up by one at a time: none of them is near its end.
-        let counted = |count: u64| count < 1 << 62;
         let sane = superblock.ring_bytes >= RING_BYTES_MIN
             && superblock.ring_bytes < 1 << 48
             && whole(superblock.ring_bytes)
@@ -225,7 +223,7 @@ impl CommitHeader {
             || u32::from(at.u16(8)) != VERSION
             || header_checksum(header, nonce) != at.u32(4)
             || at.u64(40) < COMMIT_HEADER_BYTES as u64
-            || [16, 24, 32, 40].iter().any(|&count| at.u64(count) >= 1 << 62)
+            || ![16, 24, 32, 40].iter().all(|&count| counted(at.u64(count)))
         {
             return None;
         }
@@ -306,6 +304,11 @@ impl fmt::Display for CommitHeader {
             self.previous
         )
     }
+}
+
+/// Whether a journal can have come so far. Positions and numbers are only ever counted up: none of them is near its end.
+fn counted(count: u64) -> bool {
+    count < 1 << 62
 }
 
 #[cfg(test)]

@@ -5,9 +5,9 @@
 
 use bytes::Bytes;
 
-use crate::types::{BLOCK_BYTES, File, FileIds, LeaderEpoch, OPERATION_BYTES_MAX, Offset, Position};
+use crate::types::{BLOCK_BYTES, File, FileIds, OPERATION_BYTES_MAX, Offset, Position};
 
-use super::Log;
+use super::{Appended, Log};
 
 /// To be done in this order; each as one or more effects, the writes in any order:
 /// 1. `reserve`: create the file, reserve space. 2. every write. 3. `truncate`: set the file's size. 4. sync the file.
@@ -30,17 +30,6 @@ pub struct CheckpointStep {
 pub struct SegmentWrite {
     pub position: Position,
     pub slices: Vec<Bytes>,
-}
-
-/// A batch above `applied`, for a new frame in the journal.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Carried {
-    pub segment_base: Offset,
-    pub position: Position,
-    pub base_offset: Offset,
-    pub last_offset: Offset,
-    pub leader_epoch: LeaderEpoch,
-    pub bytes: Bytes,
 }
 
 /// Space is reserved in steps that grow with the segment, so that ten thousand idle partitions reserve little.
@@ -198,10 +187,10 @@ impl Log {
     }
 
     /// Every batch from `applied` to the end, for the journal to write once more.
-    pub fn carry(&self) -> Vec<Carried> {
+    pub fn carry(&self) -> Vec<Appended> {
         let mut carried = Vec::new();
         for run in self.tail.dirty() {
-            carried.extend(run.batches().map(|(at, header)| Carried {
+            carried.extend(run.batches().map(|(at, header)| Appended {
                 segment_base: run.segment_base,
                 position: run.position + at as Position,
                 base_offset: header.base_offset,

@@ -43,7 +43,7 @@ use segment::{Owner, Segment};
 use tail::Tail;
 
 pub use append::{AppendError, Appended};
-pub use checkpoint::{Carried, CheckpointStep, SegmentWrite};
+pub use checkpoint::{CheckpointStep, SegmentWrite};
 pub use disk_read::DiskRead;
 pub use lookup::{Found, ListProgress, OffsetSpec};
 pub use point::{PointError, RECOVERY_POINT, RecoveryPoint, describe_recovery_point};

@@ -9,7 +9,7 @@ use crate::types::{BLOCK_BYTES, File, Offset, Position};
 
 use super::disk_read::{DiskRead, Ended, Goal, Stretch, walk};
 use super::read::ReadError;
-use super::{Carried, Log};
+use super::{Appended, Log};
 
 #[derive(Debug)]
 pub enum TruncationPlan {
@@ -30,7 +30,7 @@ pub struct Truncation {
     pub cut: Option<(File, Position)>,
     pub remove: Vec<File>,
     /// Batches below `end` that are not in the segments.
-    pub kept: Vec<Carried>,
+    pub kept: Vec<Appended>,
 }
 
 impl Log {

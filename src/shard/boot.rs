@@ -1,8 +1,8 @@
 //! A start: the journal first, then the metadata log, then this shard's logs, each from its recovery point, its segments and
 //! the journal's frames. Every step may be repeated; nothing is served before the last.
 //!
-//! The controller's shard reads the folder's own files and the metadata log, begins a new leader epoch, and publishes the
-//! image; the others wait for it with their journals already read.
+//! The controller's shard reads the folder's own files and the metadata log, and publishes the image that the process before
+//! left; the others wait for it with their journals already read. What this process appends comes after (`registration`).
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::RangeInclusive;
@@ -442,12 +442,7 @@ impl Shard {
             }
             RecoveryStep::Done => {
                 let recovered = log_boot.recovering.take().expect("just seen").finish();
-                let mut stats = self.stats;
-                stats.points_used += u64::from(recovered.is_from_point);
-                stats.tails_cut += u64::from(!recovered.cut.is_empty());
-                stats.logs_damaged += u64::from(recovered.is_damaged);
-                stats.logs_read_only += u64::from(recovered.log.is_read_only());
-                self.stats = stats;
+                self.stats.log_recovered(&recovered);
                 let log_boot = self.log_boot(log);
                 for line in &recovered.report {
                     if recovered.is_damaged {
@@ -521,7 +516,6 @@ impl Shard {
 
     fn log_recovered(&mut self, id: LogId) {
         let log_boot = self.boot().logs.remove(&id).expect("it is being recovered");
-        self.stats.logs_recovered += 1;
         let control = self
             .boot()
             .frames

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 
 use crate::error::ErrorCode;
-use crate::journal::{Append, Body, Frame};
+use crate::journal::{Body, Frame};
 use crate::log::{CheckpointStep, Log};
 use crate::replica::Role;
 use crate::types::{FileIds, LogId};
@@ -384,14 +384,7 @@ impl Shard {
             }));
             frames.extend(partition.log.carry().into_iter().map(|carried| Frame {
                 log,
-                body: Body::Append(Append {
-                    segment_base: carried.segment_base,
-                    position: carried.position,
-                    base_offset: carried.base_offset,
-                    last_offset: carried.last_offset,
-                    leader_epoch: carried.leader_epoch,
-                    bytes: carried.bytes,
-                }),
+                body: Body::Append(carried.into()),
             }));
             let Ok(ticket) = self.journal.carry(log, partition.log.applied(), &frames) else {
                 return;

@@ -43,6 +43,20 @@ pub enum Control {
     Drop(LogId),
 }
 
+/// The log and the journal do not know each other.
+impl From<Appended> for journal::Append {
+    fn from(appended: Appended) -> journal::Append {
+        journal::Append {
+            segment_base: appended.segment_base,
+            position: appended.position,
+            base_offset: appended.base_offset,
+            last_offset: appended.last_offset,
+            leader_epoch: appended.leader_epoch,
+            bytes: appended.bytes,
+        }
+    }
+}
+
 impl Committing {
     pub fn new(ring: File) -> Committing {
         Committing {
@@ -113,14 +127,7 @@ impl Shard {
         self.dirty_bytes += appended.bytes.len() as u64;
         let frame = Frame {
             log,
-            body: Body::Append(journal::Append {
-                segment_base: appended.segment_base,
-                position: appended.position,
-                base_offset: appended.base_offset,
-                last_offset: appended.last_offset,
-                leader_epoch: appended.leader_epoch,
-                bytes: appended.bytes,
-            }),
+            body: Body::Append(appended.into()),
         };
         let ticket = self.journal.push(frame, flush).expect("there was room");
         self.commit.appends.push_back(Queued {

@@ -3,6 +3,7 @@
 //! The simulator asks for these to see what its histories reached; they are what metrics will show.
 
 use crate::journal::{Mode, Report};
+use crate::log::Recovered;
 
 /// A counter is declared once: its field and what it counts.
 macro_rules! counters {
@@ -79,5 +80,13 @@ impl Stats {
         self.unflushed_lost += u64::from(report.unflushed_bytes_lost > 0);
         self.superblocks_mended += u64::from(report.superblock_mended);
         self.journal_damages += report.damage.len() as u64;
+    }
+
+    pub(super) fn log_recovered(&mut self, recovered: &Recovered) {
+        self.logs_recovered += 1;
+        self.points_used += u64::from(recovered.is_from_point);
+        self.tails_cut += u64::from(!recovered.cut.is_empty());
+        self.logs_damaged += u64::from(recovered.is_damaged);
+        self.logs_read_only += u64::from(recovered.log.is_read_only());
     }
 }

@@ -10,7 +10,7 @@ use tidemill::config::BrokerConfig;
 use tidemill::controller::batch::encode;
 use tidemill::controller::files::{METADATA_FOLDER, QUORUM_STATE, QuorumState};
 use tidemill::controller::image::Endpoint;
-use tidemill::controller::snapshot::{decode_snapshot, encode_snapshot, format_files};
+use tidemill::controller::snapshot::{SnapshotId, decode_snapshot, encode_snapshot, format_files};
 use tidemill::controller::start::{self, stop_records};
 use tidemill::controller::{Controller, Node, Replay};
 use tidemill::record::scan::{Depth, Scan};
@@ -221,13 +221,18 @@ mod java {
         kafka_at(address, &["topics", "--create", "--topic", topic, "--partitions", "4"]);
     }
 
-    #[test]
-    fn dump_log_reads_log_and_snapshots() {
+    fn folder_with_snapshot() -> (tempfile::TempDir, SnapshotId, Bytes) {
         let dir = tempfile::tempdir().unwrap();
         let folder = Folder::make(dir.path(), 9092);
-        let metadata = dir.path().join(METADATA_FOLDER);
         let (id, snapshot) = encode_snapshot(&folder.replay, NOW_MS).unwrap();
-        fs::write(metadata.join(id.file_name()), &snapshot).unwrap();
+        fs::write(dir.path().join(METADATA_FOLDER).join(id.file_name()), &snapshot).unwrap();
+        (dir, id, snapshot)
+    }
+
+    #[test]
+    fn dump_log_reads_log_and_snapshots() {
+        let (dir, id, snapshot) = folder_with_snapshot();
+        let metadata = dir.path().join(METADATA_FOLDER);
         let log = dump(metadata.join(LOG));
         for control in ["LeaderChange", "KRaftVersion", "KRaftVoters"] {
             assert_eq!(log.matches(&format!(" {control}")).count(), 1, "{control}: {log}");
@@ -263,11 +268,8 @@ mod java {
 
     #[test]
     fn metadata_shell_reads_log_and_snapshot() {
-        let dir = tempfile::tempdir().unwrap();
-        let folder = Folder::make(dir.path(), 9092);
+        let (dir, id, _) = folder_with_snapshot();
         let metadata = dir.path().join(METADATA_FOLDER);
-        let (id, snapshot) = encode_snapshot(&folder.replay, NOW_MS).unwrap();
-        fs::write(metadata.join(id.file_name()), snapshot).unwrap();
         for file in [LOG, &id.file_name()] {
             let path = metadata.join(file);
             // The shell answers as soon as it has applied anything of the file, on a busy host before it comes to the topics.
