@@ -5,17 +5,22 @@
 
 use bytes::Bytes;
 
-use crate::types::{BLOCK_BYTES, File, FileIds, OPERATION_BYTES_MAX, Offset, Position};
+use crate::types::{BLOCK_BYTES, File, FileIds, Offset, Position};
 
 use super::{Appended, Log};
 
-/// To be done in this order; each as one or more effects, the writes in any order:
-/// 1. `reserve`: create the file, reserve space. 2. every write. 3. `truncate`: set the file's size. 4. sync the file.
-/// 5. `sync_folder`: the file's name is new, or may be: sync the log's folder. Then [`Log::checkpointed`].
+/// To be done in this order; each as one or more effects, the writes in any order. Then [`Log::checkpointed`].
+/// 1. `reserve`: create the file, reserve space.
+/// 2. `extend`: set the file's size, so that the writes do not.
+/// 3. Every write.
+/// 4. `truncate`: set the file's size.
+/// 5. Sync the file.
+/// 6. `sync_folder`: the file's name is new, or may be: sync the log's folder.
 #[derive(Debug, Clone)]
 pub struct CheckpointStep {
     pub file: File,
     pub reserve: Option<u64>,
+    pub extend: Option<u64>,
     pub writes: Vec<SegmentWrite>,
     pub truncate: Option<u64>,
     pub sync_folder: bool,
@@ -24,14 +29,16 @@ pub struct CheckpointStep {
     upto: Position,
 }
 
-/// One operation: starts at a block, is at most [`OPERATION_BYTES_MAX`] long; the last one of a sealed segment is not a
-/// whole number of blocks (whoever writes pads it).
+/// One operation: starts at a block, is at most [`WRITE_BYTES_MAX`] long; the last one of a sealed segment is not a whole
+/// number of blocks (whoever writes pads it).
 #[derive(Debug, Clone)]
 pub struct SegmentWrite {
     pub position: Position,
     pub slices: Vec<Bytes>,
 }
 
+/// What one operation writes at most: the bytes are gathered in one go, and the journal's next commit waits for that.
+const WRITE_BYTES_MAX: usize = 256 * 1024;
 /// Space is reserved in steps that grow with the segment, so that ten thousand idle partitions reserve little.
 const RESERVE_BYTES_MIN: u64 = 256 * 1024;
 const RESERVE_BYTES_STEP_MAX: u64 = 64 * 1024 * 1024;
@@ -88,10 +95,14 @@ impl Log {
         if let Some(reserve) = reserve {
             segment.reserved = reserve;
         }
+        let writes = operations(from, slices);
+        // A file system writes beyond a file's end one operation at a time. The size runs ahead by this step only.
+        let extend = (writes.len() > 1).then_some(upto.next_multiple_of(BLOCK_BYTES));
         let step = CheckpointStep {
             file: segment.open(files),
             reserve,
-            writes: operations(from, slices),
+            extend,
+            writes,
             truncate: seals.then_some(segment.size),
             sync_folder: !segment.created || !self.is_folder_synced,
             segment_base: segment.base,
@@ -263,7 +274,7 @@ impl Log {
 /// Cuts what is to be written from `position` on into operations.
 fn operations(mut position: Position, slices: Vec<Bytes>) -> Vec<SegmentWrite> {
     let mut writes = Vec::new();
-    let (mut write, mut room) = (Vec::new(), OPERATION_BYTES_MAX);
+    let (mut write, mut room) = (Vec::new(), WRITE_BYTES_MAX);
     for mut slice in slices {
         while slice.len() >= room {
             write.push(slice.split_to(room));
@@ -271,8 +282,8 @@ fn operations(mut position: Position, slices: Vec<Bytes>) -> Vec<SegmentWrite> {
                 position,
                 slices: std::mem::take(&mut write),
             });
-            position += OPERATION_BYTES_MAX as u64;
-            room = OPERATION_BYTES_MAX;
+            position += WRITE_BYTES_MAX as u64;
+            room = WRITE_BYTES_MAX;
         }
         if !slice.is_empty() {
             room -= slice.len();

@@ -48,6 +48,11 @@ impl TestDisk {
         file.live[position as usize..][..bytes.len()].copy_from_slice(&bytes);
     }
 
+    pub fn resize(&mut self, path: &str, len: u64) {
+        let file = self.files.get_mut(path).expect("it exists");
+        file.live.resize(len as usize, 0);
+    }
+
     pub fn sync(&mut self, path: &str) {
         let file = self.files.get_mut(path).expect("it exists");
         file.durable = file.live.clone();
@@ -306,6 +311,12 @@ impl World {
         if step.reserve.is_some() {
             self.disk.files.entry(path.to_string()).or_default();
         }
+        if let Some(len) = step.extend {
+            if !part() {
+                return false;
+            }
+            self.disk.resize(path, len);
+        }
         for write in &step.writes {
             if !part() {
                 return false;
@@ -316,12 +327,7 @@ impl World {
             if !part() {
                 return false;
             }
-            self.disk
-                .files
-                .get_mut(path)
-                .expect("it exists")
-                .live
-                .resize(len as usize, 0);
+            self.disk.resize(path, len);
         }
         if !part() {
             return false;

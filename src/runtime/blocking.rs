@@ -7,7 +7,6 @@ use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 
@@ -18,12 +17,13 @@ const READ_FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 const FILL_BYTES: usize = 256 * 1024;
 
+/// How much of a large file goes at a time: some milliseconds of a device that discards.
+const REMOVE_BYTES: u64 = 8 * 1024 * 1024;
+
 /// A folder's file system, open once, for what concerns all of it.
 pub(super) struct Folder {
     root: PathBuf,
     handle: File,
-    /// Set when the process stops at once: the long operations give up.
-    pub(super) give_up: AtomicBool,
 }
 
 impl Folder {
@@ -31,7 +31,6 @@ impl Folder {
         Ok(Folder {
             root: root.to_path_buf(),
             handle: File::open(root)?,
-            give_up: AtomicBool::new(false),
         })
     }
 
@@ -52,7 +51,7 @@ impl Folder {
             DiskOp::CreateDir { path } => ("create folder", path.as_str()),
             DiskOp::SyncDir { path } => ("sync folder", path.as_str()),
             DiskOp::Rename { from, .. } => ("rename", from.as_str()),
-            DiskOp::RemoveFile { path } => ("remove", path.as_str()),
+            DiskOp::RemoveFile { path } | DiskOp::RemoveLargeFile { path } => ("remove", path.as_str()),
             DiskOp::RemoveDir { path } => ("remove folder", path.as_str()),
             DiskOp::List { path } => ("list", path.as_str()),
             DiskOp::ReadFile { path } => ("read", path.as_str()),
@@ -80,6 +79,7 @@ impl Folder {
             DiskOp::SyncDir { path } => File::open(self.path(path))?.sync_all().map(done),
             DiskOp::Rename { from, to } => fs::rename(self.path(from), self.path(to)).map(done),
             DiskOp::RemoveFile { path } => fine_when_missing(fs::remove_file(self.path(path))).map(done),
+            DiskOp::RemoveLargeFile { path } => fine_when_missing(self.remove_in_slices(path)).map(done),
             DiskOp::RemoveDir { path } => fine_when_missing(fs::remove_dir(self.path(path))).map(done),
             DiskOp::List { path } => self.list(path).map(DiskReply::Entries),
             DiskOp::ReadFile { path } => self.read_file(path).map(DiskReply::Bytes),
@@ -144,14 +144,23 @@ impl Folder {
         }
         file.seek(SeekFrom::Start(position))?;
         while position < len {
-            if self.give_up.load(Ordering::Relaxed) {
-                return Err(Error::from(ErrorKind::Interrupted));
-            }
             let piece = (len - position).min(FILL_BYTES as u64) as usize;
             file.write_all(&zeros.as_ref()[..piece])?;
             position += piece as u64;
         }
         file.sync_all()
+    }
+
+    fn remove_in_slices(&self, path: &str) -> Result<()> {
+        let path = self.path(path);
+        let file = OpenOptions::new().write(true).open(&path)?;
+        let mut len = file.metadata()?.len();
+        while len > REMOVE_BYTES {
+            len -= REMOVE_BYTES;
+            file.set_len(len)?;
+            file.sync_data()?;
+        }
+        fs::remove_file(path)
     }
 
     fn list(&self, path: &str) -> Result<Vec<Entry>> {

@@ -36,6 +36,7 @@ type Outcome = Result<DiskReply, DiskError>;
 pub(super) struct Disk {
     folder: Arc<Folder>,
     workers: Arc<Workers>,
+    removers: Arc<Workers>,
     inboxes: Arc<[Inbox]>,
     id: ShardId,
     events: Rc<Events>,
@@ -79,6 +80,7 @@ impl Disk {
     pub(super) fn start(
         folder: Arc<Folder>,
         workers: Arc<Workers>,
+        removers: Arc<Workers>,
         inboxes: Arc<[Inbox]>,
         id: ShardId,
         events: Rc<Events>,
@@ -88,6 +90,7 @@ impl Disk {
             files: Files::new(folder.clone(), open_files_max),
             folder,
             workers,
+            removers,
             inboxes,
             id,
             events,
@@ -132,7 +135,11 @@ impl Disk {
             }
             what => {
                 let (folder, inboxes, id) = (self.folder.clone(), self.inboxes.clone(), usize::from(self.id.0));
-                self.workers.give(move || {
+                let workers = match what {
+                    DiskOp::RemoveLargeFile { .. } => &self.removers,
+                    _ => &self.workers,
+                };
+                workers.give(move || {
                     let result = caught(|| folder.perform(&what)).unwrap_or_else(|panic| {
                         Err(DiskError::Io {
                             message: format!("a disk worker panicked: {panic}"),
@@ -363,7 +370,15 @@ mod tests {
                     .await
                     .unwrap(),
             );
-            let disk = Disk::start(folder, workers, inboxes.clone(), ShardId(0), events.clone(), 16);
+            let disk = Disk::start(
+                folder,
+                workers.clone(),
+                workers,
+                inboxes.clone(),
+                ShardId(0),
+                events.clone(),
+                16,
+            );
             let (mut taken, mut round) = (Taken::default(), VecDeque::new());
             while let Ok(what) = asked.recv() {
                 disk.submit(OpId(1), what);

@@ -54,6 +54,8 @@ pub(super) struct Seat {
     pub(super) folder: Arc<Folder>,
     /// For operations on files and folders, and for computations: neither waits for the other.
     pub(super) disk_workers: Arc<Workers>,
+    /// For large files that go slowly: of all shards together, so that the device sees one at a time.
+    pub(super) removers: Arc<Workers>,
     pub(super) compute_workers: Arc<Workers>,
     pub(super) open_files_max: usize,
     /// By shard; one's own is where one reads.
@@ -100,6 +102,7 @@ pub(super) async fn drive(seat: Seat) {
     let disk = Disk::start(
         seat.folder,
         seat.disk_workers,
+        seat.removers,
         seat.inboxes.clone(),
         id,
         events.clone(),

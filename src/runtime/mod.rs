@@ -298,6 +298,7 @@ fn start_on(
     let clock = Clock::start();
     let inboxes: Arc<[Inbox]> = (0..shards).map(|_| Inbox::new(shards)).collect();
     let (report, reports) = channel();
+    let removers = Arc::new(Workers::start_detached("remove").map_err(system)?);
     for (id, &core) in (0..shards).map(ShardId).zip(&cores) {
         let seat = Seat {
             config: shard_config(Place {
@@ -316,6 +317,7 @@ fn start_on(
                 stall_us: (config.frame_timeout_ms.max(0) as u64).saturating_mul(1000),
             },
             folder: folder.clone(),
+            removers: removers.clone(),
             disk_workers: Arc::new(Workers::start("disk", DISK_WORKERS).map_err(system)?),
             compute_workers: Arc::new(Workers::start("compute", COMPUTE_WORKERS).map_err(system)?),
             open_files_max: (segment_files / u64::from(shards)) as usize,

@@ -36,6 +36,13 @@ impl Workers {
         })
     }
 
+    /// One thread whose jobs nobody waits for at the end: what is not done then, the next start does.
+    pub(super) fn start_detached(name: &str) -> std::io::Result<Workers> {
+        let mut workers = Workers::start(name, 1)?;
+        workers.threads.clear();
+        Ok(workers)
+    }
+
     pub(super) fn give(&self, job: impl FnOnce() + Send + 'static) {
         let jobs = self.jobs.as_ref().expect("present until dropped");
         jobs.send(Box::new(job))

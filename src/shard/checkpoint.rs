@@ -1,7 +1,7 @@
 //! From memory to segments, off the acknowledgement's path: so that the ring can go round and memory is free again.
 //!
-//! A round takes some logs with whole blocks to write, and goes through reserve, write, truncate, sync and sync of folders
-//! together, with few operations in flight at a time: the journal's commits share the device.
+//! A round takes some logs with whole blocks to write, and goes through reserve, extend, write, truncate, sync and sync of
+//! folders together, with few operations in flight at a time: the journal's commits share the device.
 
 use std::collections::VecDeque;
 
@@ -21,7 +21,10 @@ const ROUND_BYTES_MAX: usize = 16 << 20;
 const ROUND_LOGS_MAX: usize = 256;
 /// What one round takes of one log.
 const LOG_BYTES_MAX: usize = 16 << 20;
-const OPERATIONS_IN_FLIGHT: usize = 4;
+/// While there is room for what producers send, the journal's commits have the device nearly to themselves.
+const OPERATIONS_IN_FLIGHT: usize = 2;
+/// When appends wait, or soon will.
+const OPERATIONS_IN_FLIGHT_MAX: usize = 8;
 /// With more files than this, one sync of the file system costs less than one each.
 const SYNC_EACH_MAX: usize = 8;
 
@@ -47,6 +50,7 @@ struct Member {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Phase {
     Reserve,
+    Extend,
     Write,
     Truncate,
     Sync,
@@ -57,7 +61,8 @@ enum Phase {
 impl Phase {
     fn next(self) -> Phase {
         match self {
-            Phase::Reserve => Phase::Write,
+            Phase::Reserve => Phase::Extend,
+            Phase::Extend => Phase::Write,
             Phase::Write => Phase::Truncate,
             Phase::Truncate => Phase::Sync,
             Phase::Sync => Phase::SyncFolders,
@@ -192,6 +197,17 @@ impl Shard {
                             ));
                         }
                     }
+                    Phase::Extend => {
+                        if let Some(len) = member.step.extend {
+                            round.queue.push_back((
+                                index,
+                                DiskOp::Truncate {
+                                    file: file.clone(),
+                                    len,
+                                },
+                            ));
+                        }
+                    }
                     Phase::Write => {
                         round.queue.extend(member.step.writes.iter().map(|write| {
                             let (file, position, slices) = (file.clone(), write.position, write.slices.clone());
@@ -243,9 +259,15 @@ impl Shard {
     }
 
     fn issue_operations(&mut self) {
+        let is_pressed = !self.blocked.is_empty() || self.journal.must_apply_all();
+        let in_flight_max = if is_pressed {
+            OPERATIONS_IN_FLIGHT_MAX
+        } else {
+            OPERATIONS_IN_FLIGHT
+        };
         loop {
             let round = self.checkpoint.round.as_mut().expect("a round is under way");
-            if round.in_flight >= OPERATIONS_IN_FLIGHT {
+            if round.in_flight >= in_flight_max {
                 return;
             }
             let Some((member, what)) = round.queue.pop_front() else {

@@ -172,6 +172,7 @@ fn missing_things_are_not_found(perform: Perform) {
         },
     );
     done(perform, DiskOp::RemoveFile { path: "missing".into() });
+    done(perform, DiskOp::RemoveLargeFile { path: "missing".into() });
     done(perform, DiskOp::RemoveDir { path: "missing".into() });
     done(perform, DiskOp::Close { file: missing });
 }
@@ -328,7 +329,24 @@ fn truncating(perform: Perform) {
     done(perform, DiskOp::Sync { file: log.clone() });
     assert_eq!(size(perform, "truncated.log"), 5000);
     assert_eq!(read(perform, &log, 0, 8 * BLOCK), bytes.slice(..5000));
-    // What was cut does not come back.
+    // What was cut does not come back, whether the size grows or a write makes it grow.
+    let grown = BLOCK_BYTES + 5000;
+    done(
+        perform,
+        DiskOp::Truncate {
+            file: log.clone(),
+            len: grown,
+        },
+    );
+    assert_eq!(size(perform, "truncated.log"), grown);
+    assert!(read(perform, &log, 0, 8 * BLOCK)[5000..].iter().all(|&b| b == 0));
+    done(
+        perform,
+        DiskOp::Truncate {
+            file: log.clone(),
+            len: 5000,
+        },
+    );
     write(perform, &log, 2 * BLOCK_BYTES, &[pattern(1, 7)], true);
     let found = read(perform, &log, 0, 8 * BLOCK);
     assert_eq!(found.len(), 3 * BLOCK);
@@ -473,4 +491,17 @@ fn a_name_used_again_is_another_file(perform: Perform) {
         },
     );
     assert!(read(perform, &new, 0, BLOCK).is_empty());
+    // More than one slice of what goes slowly.
+    done(
+        perform,
+        DiskOp::Truncate {
+            file: new.clone(),
+            len: 20 << 20,
+        },
+    );
+    done(perform, DiskOp::Close { file: new });
+    let path = "again.log".to_string();
+    done(perform, DiskOp::RemoveLargeFile { path });
+    let entries = list(perform, "");
+    assert!(entries.iter().all(|entry| entry.name != "again.log"));
 }

@@ -122,7 +122,8 @@ pub enum DiskOp {
         file: File,
         len: u64,
     },
-    /// Sets the size. Durable only after [`DiskOp::Sync`].
+    /// Sets the size; what it grows by reads as zeros, and growing keeps what was reserved. Durable only after
+    /// [`DiskOp::Sync`].
     Truncate {
         file: File,
         len: u64,
@@ -145,6 +146,12 @@ pub enum DiskOp {
     },
     /// Fine when it does not exist.
     RemoveFile {
+        path: String,
+    },
+    /// The same for a file of any size that nobody is in a hurry to see gone: its space is given back in slices, each on
+    /// the device before the next, since a file system that tells its device of freed blocks (`discard`) holds up every
+    /// flush meanwhile. Whoever lists the folder may see the file smaller than it was.
+    RemoveLargeFile {
         path: String,
     },
     /// Removes one empty folder; fine when it does not exist.

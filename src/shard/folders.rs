@@ -393,7 +393,7 @@ impl Shard {
             RemovalStage::Removing { files, in_flight } => match files.pop_front() {
                 Some(path) => {
                     *in_flight += 1;
-                    DiskOp::RemoveFile { path }
+                    DiskOp::RemoveLargeFile { path }
                 }
                 None if *in_flight > 0 => return,
                 None => {

@@ -252,7 +252,7 @@ impl Shard {
                 return;
             }
             for path in entry.remove() {
-                self.disk(Op::Forgotten, DiskOp::RemoveFile { path });
+                self.disk(Op::Forgotten, DiskOp::RemoveLargeFile { path });
             }
         }
     }

@@ -196,12 +196,7 @@ impl SimDisk {
             }
             DiskOp::Truncate { file, len } => {
                 let inode = self.opened(file.id.0, &file.path)?;
-                let node = &mut self.inodes[inode];
-                let from = (*len as usize).min(node.live.len());
-                let to = (*len as usize).max(node.live.len());
-                node.live.resize(*len as usize, 0);
-                node.dirty.extend(from / SECTOR..to.div_ceil(SECTOR));
-                node.reserved_bytes = 0;
+                self.inodes[inode].resize(*len as usize);
                 Ok(DiskReply::Done)
             }
             DiskOp::Close { file } => {
@@ -236,7 +231,7 @@ impl SimDisk {
                 self.change(parent, NameChange::Rename(old, new));
                 Ok(DiskReply::Done)
             }
-            DiskOp::RemoveFile { path } => {
+            DiskOp::RemoveFile { path } | DiskOp::RemoveLargeFile { path } => {
                 let Ok((parent, name)) = self.parent(path) else {
                     return Ok(DiskReply::Done);
                 };
@@ -321,6 +316,15 @@ impl SimDisk {
                         });
                     }
                 },
+                DiskOp::RemoveLargeFile { path } => {
+                    if let Ok(Node::File(inode)) = self.find(path) {
+                        let len = self.inodes[inode].live.len() as u64;
+                        self.inodes[inode].resize(random.below(len + 1) as usize);
+                    }
+                    if random.below(2) == 0 {
+                        let _ = self.perform(op);
+                    }
+                }
                 DiskOp::Read { .. }
                 | DiskOp::ReadFile { .. }
                 | DiskOp::List { .. }
@@ -513,6 +517,17 @@ impl SimDisk {
 }
 
 impl Inode {
+    fn resize(&mut self, len: usize) {
+        let from = len.min(self.live.len());
+        let to = len.max(self.live.len());
+        self.live.resize(len, 0);
+        self.dirty.extend(from / SECTOR..to.div_ceil(SECTOR));
+        // Growing keeps what was reserved.
+        if from == len {
+            self.reserved_bytes = 0;
+        }
+    }
+
     fn flush(&mut self, range: std::ops::Range<usize>) {
         if self.durable.len() < range.end {
             self.durable.resize(range.end, 0);
