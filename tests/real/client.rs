@@ -2,7 +2,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use tidemill::error::ErrorCode;
@@ -227,12 +227,18 @@ fn is_close(kind: ErrorKind) -> bool {
     )
 }
 
+/// The clock's time in milliseconds: records that a test writes are young, or retention deletes them.
+pub fn now_ms() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64
+}
+
 /// A correct batch of these values.
 pub fn batch(values: &[&str]) -> Bytes {
     let mut builder = BatchBuilder::new();
+    let now_ms = now_ms();
     values
         .iter()
-        .for_each(|value| builder.push(1_795_000_000_000, None, Some(value.as_bytes()), &[]));
+        .for_each(|value| builder.push(now_ms, None, Some(value.as_bytes()), &[]));
     builder.build().freeze()
 }
 

@@ -11,6 +11,7 @@ mod durability;
 mod flights;
 mod kafka;
 mod metadata;
+mod mount;
 mod segments;
 mod shards;
 mod soak;

@@ -20,8 +20,9 @@ use tidemill::wire::configs::*;
 use tidemill::wire::metadata_records::MetadataRecord;
 use tidemill::wire::topics::*;
 
+use crate::client::now_ms;
+
 const LOG: &str = "00000000000000000000.log";
-const NOW_MS: i64 = 1_795_360_000_000;
 
 /// A data folder with the log of a process that made a few topics and stopped cleanly.
 struct Folder {
@@ -57,11 +58,11 @@ impl Folder {
         let cluster_id = Random::new(3).uuid().to_string();
         let node = node(port);
         fs::create_dir_all(dir.join(METADATA_FOLDER)).unwrap();
-        for (path, content) in format_files(&cluster_id, &node, NOW_MS).unwrap() {
+        for (path, content) in format_files(&cluster_id, &node, now_ms()).unwrap() {
             fs::write(dir.join(path), content).unwrap();
         }
         let replay = Replay::new(&cluster_id, 1, config());
-        let start = start::start(&replay, None, &node, false, NOW_MS, 1 << 20).unwrap();
+        let start = start::start(&replay, None, &node, false, now_ms(), 1 << 20).unwrap();
         let mut folder = Folder {
             dir: dir.to_owned(),
             replay,
@@ -83,7 +84,7 @@ impl Folder {
 
     fn commit(&mut self, records: &[MetadataRecord]) {
         // Small batches, so that one of the topics becomes a transaction.
-        for batch in encode(records, NOW_MS, 1000).unwrap() {
+        for batch in encode(records, now_ms(), 1000).unwrap() {
             self.append(batch);
         }
     }
@@ -224,7 +225,7 @@ mod java {
     fn folder_with_snapshot() -> (tempfile::TempDir, SnapshotId, Bytes) {
         let dir = tempfile::tempdir().unwrap();
         let folder = Folder::make(dir.path(), 9092);
-        let (id, snapshot) = encode_snapshot(&folder.replay, NOW_MS).unwrap();
+        let (id, snapshot) = encode_snapshot(&folder.replay, now_ms()).unwrap();
         fs::write(dir.path().join(METADATA_FOLDER).join(id.file_name()), &snapshot).unwrap();
         (dir, id, snapshot)
     }
@@ -327,7 +328,7 @@ mod java {
 
         // And we continue what Kafka wrote: in a later epoch, leading every partition again.
         let quorum = QuorumState::decode(&fs::read(logs.join(METADATA_FOLDER).join(QUORUM_STATE)).unwrap()).unwrap();
-        let start = start::start(&replay, Some(&quorum), &node(port), false, NOW_MS, 1 << 20).unwrap();
+        let start = start::start(&replay, Some(&quorum), &node(port), false, now_ms(), 1 << 20).unwrap();
         assert!(start.epoch > quorum.leader_epoch);
         let mut replay = replay;
         for batch in start.batches {

@@ -5,10 +5,9 @@ use tidemill::error::ErrorCode;
 use tidemill::record::{BatchBuilder, Codec};
 
 use crate::broker::Broker;
-use crate::client::{Client, Neighbour, batch};
+use crate::client::{Client, Neighbour, batch, now_ms};
 
 const TOPIC: &str = "batches";
-const NOW_MS: i64 = 1_795_000_000_000;
 
 /// A good batch of three records with some of its bytes changed, and its CRC made right again or not.
 struct Forged(Vec<u8>);
@@ -39,7 +38,7 @@ impl Forged {
 fn bomb(codec: Codec) -> Bytes {
     let zeros = vec![0; 10 << 20];
     let mut builder = BatchBuilder::new().compression(codec);
-    (0..15).for_each(|_| builder.push(NOW_MS, None, Some(&zeros), &[]));
+    (0..15).for_each(|_| builder.push(now_ms(), None, Some(&zeros), &[]));
     builder.build().freeze()
 }
 
@@ -52,11 +51,11 @@ fn cases() -> Vec<(&'static str, Bytes, ErrorCode)> {
     let tomorrow = BatchBuilder::new().record(i64::MAX / 2, None, Some(b"later"));
     let control = BatchBuilder::new()
         .control()
-        .record(NOW_MS, Some(&[0, 0, 0, 1]), Some(b"marker"));
+        .record(now_ms(), Some(&[0, 0, 0, 1]), Some(b"marker"));
     let transactional = BatchBuilder::new()
         .producer(5, 0, 0)
         .transactional()
-        .record(NOW_MS, None, Some(b"none"));
+        .record(now_ms(), None, Some(b"none"));
     let large = "x".repeat(1_100_000);
     vec![
         (

@@ -1,6 +1,4 @@
 //! A device without room: produces are refused and say so, everything else works, and it ends by itself.
-//!
-//! The data folder is on a small file system of its own, which needs root to be mounted.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,46 +11,9 @@ use tidemill::wire::topics::*;
 
 use crate::broker::{Broker, run_ok, wait_for};
 use crate::client::{Client, Neighbour, batch};
+use crate::mount::Mount;
 
 const MIB: u64 = 1024 * 1024;
-
-/// An ext4 of 96 MiB in a file. Dropping it unmounts it.
-struct Mount {
-    scratch: tempfile::TempDir,
-}
-
-impl Mount {
-    /// `None` where this process may not mount; with CI set it must.
-    fn make() -> Option<Mount> {
-        let scratch = tempfile::tempdir().unwrap();
-        let image = scratch.path().join("image");
-        fs::File::create(&image).unwrap().set_len(96 * MIB).unwrap();
-        let mut format = Command::new("/sbin/mkfs.ext4");
-        run_ok(
-            format.args(["-q", "-F", "-m", "0"]).arg(&image),
-            Duration::from_secs(30),
-        );
-        let at = scratch.path().join("mounted");
-        fs::create_dir(&at).unwrap();
-        let mounted = Command::new("mount").args(["-o", "loop"]).arg(&image).arg(&at).status();
-        if mounted.is_ok_and(|status| status.success()) {
-            return Some(Mount { scratch });
-        }
-        assert!(std::env::var_os("CI").is_none(), "cannot mount {}", image.display());
-        eprintln!("SKIPPED: bad_input::disk_full: this process may not mount a file system");
-        None
-    }
-
-    fn at(&self) -> PathBuf {
-        self.scratch.path().join("mounted")
-    }
-}
-
-impl Drop for Mount {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(self.at()).status();
-    }
-}
 
 /// Takes room away until this much is left.
 fn fill(at: &Path, left: u64) -> PathBuf {

@@ -4,6 +4,7 @@
 
 mod batches;
 mod damage;
+mod device;
 mod disk_full;
 mod frames;
 mod names;
