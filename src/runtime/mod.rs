@@ -11,6 +11,7 @@
 //! | `inbox` | queues between shards and from other threads |
 //! | `accept`, `guests`, `signals`, `folder_lock`, `preflight`, `clock` | the process: listener, stop, data folder, host, time |
 
+use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::ExitCode;
@@ -21,7 +22,8 @@ use std::time::{Duration, Instant};
 use glommio::LocalExecutorBuilder;
 
 use crate::config::{BrokerConfig, Cores};
-use crate::shard::{ShardConfig, format, ring_path};
+use crate::shard::format::{self, Format};
+use crate::shard::{ShardConfig, ring_path};
 use crate::types::ShardId;
 
 mod accept;
@@ -201,7 +203,7 @@ pub fn cores(wanted: &Cores) -> Result<Vec<usize>, String> {
 pub fn start(config: &BrokerConfig, shard_config: impl Fn(Place) -> ShardConfig) -> Result<Broker, String> {
     let cores = cores(&config.cores)?;
     let folder = Path::new(config.data_dir());
-    if let Some(shards) = folder_shards(folder)?
+    if let Some(Format { shards, .. }) = folder_format(folder)?
         && usize::from(shards) != cores.len()
     {
         tracing::info!(
@@ -217,8 +219,8 @@ pub fn start(config: &BrokerConfig, shard_config: impl Fn(Place) -> ShardConfig)
 /// Recovers a folder that nobody serves, with the shards that wrote it, and writes every record to its segment.
 pub fn seal(config: &BrokerConfig, shard_config: &impl Fn(Place) -> ShardConfig) -> Result<(), String> {
     let folder = Path::new(config.data_dir());
-    let shards =
-        folder_shards(folder)?.ok_or_else(|| format!("{} is not a data folder of Tidemill", folder.display()))?;
+    let Format { shards, .. } =
+        folder_format(folder)?.ok_or_else(|| format!("{} is not a data folder of Tidemill", folder.display()))?;
     let cores = cores(&config.cores)?;
     let places = (0..usize::from(shards))
         .map(|shard| cores[shard % cores.len()])
@@ -234,8 +236,8 @@ pub fn seal(config: &BrokerConfig, shard_config: &impl Fn(Place) -> ShardConfig)
     }
 }
 
-/// How many shards wrote the folder's journals; `None` for a folder that is not there or not formatted yet.
-fn folder_shards(folder: &Path) -> Result<Option<u16>, String> {
+/// Who wrote the folder's journals; `None` for a folder that is not there or not formatted yet.
+fn folder_format(folder: &Path) -> Result<Option<Format>, String> {
     match std::fs::read(folder.join(format::FILE)) {
         Ok(content) => format::decode(&content).map(Some),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
@@ -243,11 +245,41 @@ fn folder_shards(folder: &Path) -> Result<Option<u16>, String> {
     }
 }
 
+/// What was acknowledged before a crash is in the journals: without one of them it would be gone without a word. After a
+/// clean stop nothing is.
+fn journals_are_there(folder: &Path) -> Result<(), String> {
+    let Some(Format { shards, has_journals }) = folder_format(folder)? else {
+        return Ok(());
+    };
+    if !has_journals || folder.join(format::CLEAN_SHUTDOWN).exists() {
+        return Ok(());
+    }
+    let mut rings = (0..shards).map(|shard| folder.join(ring_path(ShardId(shard))));
+    match rings.find(|ring| !ring.exists()) {
+        None => Ok(()),
+        Some(missing) => Err(format!(
+            "{} is missing, and the last stop was not a clean one: records that were acknowledged shortly before it are only \
+             there. Put the file back. If it is lost, removing {} makes new journals and loses those records, topics and \
+             settings made shortly before among them",
+            missing.display(),
+            folder.join(format::FILE).display()
+        )),
+    }
+}
+
 /// The journals are empty after a clean stop: the next start makes new ones, for as many shards as it has.
 ///
-/// The file that names their number goes last, when the journals are gone for certain. A crash before that leaves a folder
-/// of the old number, which makes the journals that it lacks; a crash after it, one of no number and without journals.
+/// The file that names their number says first that they may be missing, and goes last, when they are gone for certain. A
+/// crash before that leaves a folder of the old number, which makes the journals that it lacks; a crash after it, one of no
+/// number and without journals.
 fn retire(folder: &Path, shards: u16) -> std::io::Result<()> {
+    let has_journals = false;
+    let (format, fresh) = (folder.join(format::FILE), folder.join(format!("{}.tmp", format::FILE)));
+    let mut file = std::fs::File::create(&fresh)?;
+    file.write_all(&format::encode(Format { shards, has_journals }))?;
+    file.sync_all()?;
+    std::fs::rename(fresh, format)?;
+    std::fs::File::open(folder)?.sync_all()?;
     retire_in_order(shards, |names| {
         for name in names {
             match std::fs::remove_file(folder.join(name)) {
@@ -281,6 +313,7 @@ fn start_on(
     }
     let root = std::path::absolute(config.data_dir()).map_err(|error| format!("{}: {error}", config.data_dir()))?;
     let folder_lock = folder_lock::take(&root)?;
+    journals_are_there(&root)?;
     let system = |error: std::io::Error| format!("cannot start: {error}");
     // Who only seals serves nobody.
     let listener = if only_seal { None } else { Some(listen(config)?) };

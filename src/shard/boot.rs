@@ -42,6 +42,8 @@ pub struct Boot {
     wanted: VecDeque<LogBoot>,
     logs: BTreeMap<LogId, LogBoot>,
     pub(super) kraft: Option<Kraft>,
+    /// The folder was served before, with a journal of every shard.
+    pub(super) has_journals: bool,
     /// Strays to move away, one after the other.
     tidying: VecDeque<DiskOp>,
 }
@@ -106,6 +108,7 @@ impl Boot {
             wanted: VecDeque::new(),
             logs: BTreeMap::new(),
             kraft: None,
+            has_journals: false,
             tidying: VecDeque::new(),
         }
     }

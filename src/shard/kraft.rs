@@ -15,13 +15,14 @@ use crate::log::{DiskRead, LogConfig, ReadPlan, ReadProgress};
 use crate::record::{Scan, scan::Depth};
 use crate::types::{LogId, Offset, Uuid};
 
+use super::Shard;
 use super::boot::BootOp;
 use super::disk::Op;
 use super::effect::{BLOCK_BYTES, DiskError, DiskOp, DiskReply};
 use super::folders::FolderName;
+use super::format::{self, Format};
 use super::metadata::Metadata;
 use super::registration::Registration;
-use super::{Shard, format};
 
 pub const METADATA_TOPIC: &str = "__cluster_metadata";
 pub const METADATA_DIR: &str = files::METADATA_FOLDER;
@@ -91,12 +92,11 @@ impl Shard {
         match op {
             KraftOp::Format => match content.map(|bytes| format::check(&bytes, self.config.shards)) {
                 Some(Err(why)) => self.fatal(why),
-                _ => self.kraft_disk(
-                    KraftOp::Meta,
-                    DiskOp::ReadFile {
-                        path: files::META_PROPERTIES.into(),
-                    },
-                ),
+                found => {
+                    self.boot().has_journals = matches!(found, Some(Ok(format)) if format.has_journals);
+                    let path = files::META_PROPERTIES.into();
+                    self.kraft_disk(KraftOp::Meta, DiskOp::ReadFile { path });
+                }
             },
             KraftOp::Meta => self.meta_read(content),
             KraftOp::Formatting { meta, mut left } => match left.pop_front() {
@@ -134,7 +134,8 @@ impl Shard {
                 }
                 Err(error) => return self.fatal(format!("{}/{error}", self.config.data_dir)),
             };
-            let left = VecDeque::from([self.write_format()]);
+            let has_journals = self.boot().has_journals;
+            let left = VecDeque::from([self.write_format(has_journals)]);
             return self.kraft_disk(
                 KraftOp::Formatting { meta, left },
                 DiskOp::CreateDir {
@@ -173,7 +174,7 @@ impl Shard {
             Ok(formatted) => formatted,
             Err(error) => return self.fatal(format!("the data folder cannot be formatted: {error}")),
         };
-        let mut left = VecDeque::from([DiskOp::SyncDir { path: String::new() }, self.write_format()]);
+        let mut left = VecDeque::from([DiskOp::SyncDir { path: String::new() }, self.write_format(false)]);
         left.extend(
             formatted
                 .into_iter()
@@ -187,10 +188,11 @@ impl Shard {
         );
     }
 
-    fn write_format(&self) -> DiskOp {
+    pub(super) fn write_format(&self, has_journals: bool) -> DiskOp {
+        let shards = self.config.shards;
         DiskOp::ReplaceFile {
             path: format::FILE.into(),
-            content: format::encode(self.config.shards),
+            content: format::encode(Format { shards, has_journals }),
         }
     }
 

@@ -46,6 +46,8 @@ pub struct Metadata {
 
 /// A file of the metadata folder being written.
 pub enum FileOp {
+    /// The folder has journals.
+    Format,
     /// The epoch that this process leads.
     QuorumState,
     /// The log may start at this offset once the snapshot that ends there is on the device.
@@ -273,8 +275,10 @@ impl Shard {
     }
 
     pub(super) fn metadata_file_done(&mut self, op: FileOp, result: Result<DiskReply, DiskError>) {
-        let FileOp::Snapshot { end, name } = op else {
-            return self.elected(result);
+        let (end, name) = match op {
+            FileOp::Format => return self.format_written(result),
+            FileOp::QuorumState => return self.elected(result),
+            FileOp::Snapshot { end, name } => (end, name),
         };
         let Some(metadata) = &mut self.metadata else { return };
         metadata.is_snapshotting = false;

@@ -23,7 +23,8 @@ pub enum Registration {
         start: Box<Start>,
         replayed: Offset,
     },
-    /// The quorum's new epoch is on its way to the device.
+    /// The folder's format, which says from now on that there are journals, and then the quorum's new epoch are on their
+    /// way to the device.
     Electing {
         start: Box<Start>,
     },
@@ -47,9 +48,21 @@ impl Shard {
                 return;
             }
         };
+        metadata.registration = Registration::Electing { start };
+        let format = self.write_format(true);
+        self.disk(Op::Metadata(FileOp::Format), format);
+    }
+
+    pub(super) fn format_written(&mut self, result: Result<DiskReply, DiskError>) {
+        if let Err(error) = result {
+            return self.fatal(format!("cannot write the folder's format: {error}"));
+        }
+        let metadata = self.metadata.as_ref().expect("only the controller's shard registers");
+        let Registration::Electing { start } = &metadata.registration else {
+            unreachable!("one process is elected once")
+        };
         let path = format!("{METADATA_DIR}/{}", files::QUORUM_STATE);
         let content = start.quorum_state.encode();
-        metadata.registration = Registration::Electing { start };
         self.disk(Op::Metadata(FileOp::QuorumState), DiskOp::ReplaceFile { path, content });
     }
 

@@ -380,6 +380,38 @@ fn zeros_where_frames_were_stop_the_logs_that_may_have_lost_some() {
 }
 
 #[test]
+fn a_journal_that_is_missing_after_a_kill_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = Broker::start(folder.path(), &[]);
+    let mut client = Client::connect(broker.address());
+    client.create("topic", 1, &[]);
+    client.append("topic", "kept");
+    broker.kill();
+    let ring = rings(folder.path()).pop().unwrap();
+    let aside = folder.path().join("aside");
+    fs::rename(&ring, &aside).unwrap();
+    // As often as it is tried.
+    for _ in 0..2 {
+        let log = Broker::spawn(&mut serve_command(folder.path(), &[])).err().unwrap();
+        let words = format!("{} is missing", ring.display());
+        assert!(log.contains(&words) && log.contains("Put the file back"), "{log}");
+    }
+    fs::rename(&aside, &ring).unwrap();
+    let broker = Broker::start(folder.path(), &[]);
+    let mut client = Client::connect(broker.address());
+    assert_eq!(client.values("topic", 0), [(0, "kept".to_string())]);
+    broker.kill();
+    // The way out that the message names.
+    rings(folder.path())
+        .iter()
+        .for_each(|ring| fs::remove_file(ring).unwrap());
+    fs::remove_file(folder.path().join("tidemill.format")).unwrap();
+    let broker = Broker::start(folder.path(), &[]);
+    Client::connect(broker.address()).create("another", 1, &[]);
+    broker.stop();
+}
+
+#[test]
 fn a_journal_that_was_cut_is_refused() {
     let folder = folder(End::Kill);
     rings(folder.path()).iter().for_each(|ring| cut(ring, 4096));
