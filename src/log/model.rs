@@ -253,8 +253,17 @@ impl World {
         self.save_point_if_durable();
     }
 
-    /// Some frames of the front are not needed any more.
+    /// Some frames of the front are not needed any more: what a carried set says once more, if the ring has come so far,
+    /// and what is in the log's files.
     pub fn trim_journal(&mut self) {
+        let durable = &self.frames[..self.durable_frames];
+        let set = durable
+            .iter()
+            .rposition(|frame| matches!(frame, Replay::Restate { .. }));
+        if let Some(set) = set.filter(|_| self.random.below(2) == 0) {
+            self.frames.drain(..set);
+            self.durable_frames -= set;
+        }
         let applied = self.log.applied();
         let settled = !self.log.has_unsaved_control() && self.point.is_none() && !self.log.is_saving();
         let frames = &self.frames[..self.durable_frames];
@@ -273,14 +282,13 @@ impl World {
         self.durable_frames -= gone;
     }
 
-    /// Writes what replay needs once more at the end, and forgets the older frames.
+    /// Writes what replay needs once more at the end. The older frames are in the ring until it has come round.
     pub fn carry(&mut self) {
         if self.log.has_unsaved_control() || self.log.is_saving() {
             return;
         }
         let carried = self.log.carry();
         let base = self.log.applied();
-        self.frames.clear();
         self.frames.push(Replay::Restate { base });
         self.frames.extend(carried.into_iter().map(|batch| {
             Replay::Append(ReplayedAppend {

@@ -66,7 +66,8 @@ pub enum Replay {
         epoch: LeaderEpoch,
         start_offset: Offset,
     },
-    /// From `base` on the log holds what the frames that follow say, and nothing else.
+    /// The log's files held everything below `base` when this was written; from there on the log holds what the frames that
+    /// follow say, and nothing else.
     Restate {
         base: Offset,
     },
@@ -214,7 +215,10 @@ impl Recovering {
                     self.cut = Some(self.cut.map_or(to, |cut| cut.min(to)));
                 }
                 Replay::Restate { base } => {
-                    appends.split_off(&base);
+                    // The journal forgets what came before the set, so what is below `base` counts in the files only: they
+                    // reach that far. A cut below it has reached them too.
+                    appends.clear();
+                    self.cut = self.cut.filter(|cut| *cut >= base);
                 }
                 Replay::Start { offset } => self.log.start = self.log.start.max(offset),
                 Replay::Epoch { epoch, start_offset } => self.epoch_frames.push_back(EpochStart {

@@ -428,6 +428,39 @@ fn cut_and_recovered() {
     }
 }
 
+/// A set was carried, and then the log's last block written: the file is longer than the log when the process is killed.
+#[test]
+fn killed_between_a_carried_set_and_the_cut_of_a_tail() {
+    let mut world = World::new(3);
+    world.append(1, 1500);
+    world.commit();
+    world.take_point();
+    for _ in 0..20 {
+        world.append(1, 1500);
+    }
+    world.commit();
+    assert!(world.checkpoint(1 << 20, false, usize::MAX));
+    let applied = world.log.applied();
+    assert!(0 < applied && applied < world.log.end());
+    world.carry();
+    assert!(world.frames.iter().any(|frame| matches!(frame, Replay::Restate { .. })));
+    // Everything of the step but the cut to its size. A kill loses no write.
+    assert!(!world.checkpoint(1 << 20, true, 2));
+    let (report, _) = world.start();
+    world.check_recovered(&report);
+    assert_eq!(world.log.applied(), applied, "the files reach as far as they did");
+    // The set stands for all frames before it.
+    let set = world
+        .frames
+        .iter()
+        .position(|frame| matches!(frame, Replay::Restate { .. }));
+    world.frames.drain(..set.unwrap());
+    world.durable_frames = world.frames.len();
+    world.power_cut();
+    let (report, _) = world.start();
+    world.check_recovered(&report);
+}
+
 #[test]
 fn a_follower_keeps_gaps_and_epochs() {
     let mut world = World::new(1);
