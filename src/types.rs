@@ -89,6 +89,7 @@ impl fmt::Display for LogId {
 
 /// A hash map whose iteration order and hashes are the same in every run, so that a seed replays.
 pub type Map<K, V> = hashbrown::HashMap<K, V, foldhash::fast::FixedState>;
+pub type Set<K> = hashbrown::HashSet<K, foldhash::fast::FixedState>;
 
 /// The time, as the core is told it. Deadlines use `mono_us`; record and retention time use `wall_ms`, which may jump back.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

@@ -43,6 +43,8 @@ impl Controller {
     }
 }
 
+const MESSAGE_BYTES_MAX: usize = 4000;
+
 /// A code and what to say with it, for one topic or resource of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ApiError {
@@ -53,9 +55,15 @@ pub struct ApiError {
 
 impl ApiError {
     pub(super) fn new(code: ErrorCode, message: impl Into<String>) -> ApiError {
+        let mut message = message.into();
+        // It may repeat what the client sent, and a string on the wire has its limit.
+        if message.len() > MESSAGE_BYTES_MAX {
+            message.truncate(message.floor_char_boundary(MESSAGE_BYTES_MAX));
+            message.push_str(" ...");
+        }
         ApiError {
             code,
-            message: Some(message.into()),
+            message: Some(message),
         }
     }
 

@@ -1,5 +1,7 @@
 //! DescribeConfigs, from an image and what `config` knows of every setting.
 
+use std::collections::HashSet;
+
 use crate::config::{self, Described, Overrides};
 use crate::error::ErrorCode;
 use crate::types::NodeId;
@@ -10,7 +12,11 @@ use super::image::{Image, ResourceKind};
 use super::names;
 
 pub fn describe_configs(image: &Image, request: &DescribeConfigsRequest) -> DescribeConfigsResponse {
-    let results = request.resources.iter().map(|resource| {
+    // Each once, however often it is named: an answer is thousands of times as long as its question.
+    let mut seen = HashSet::new();
+    let asked = (request.resources.iter())
+        .filter(|resource| seen.insert((resource.resource_type, resource.resource_name.as_str())));
+    let results = asked.map(|resource| {
         let entries = described(image, resource);
         let error = entries.as_ref().err().cloned();
         DescribeConfigsResult {

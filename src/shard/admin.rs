@@ -6,7 +6,7 @@ use crate::controller::describe::{self, Asked};
 use crate::controller::describe_configs;
 use crate::controller::start::SUPPORTED_FEATURES;
 use crate::error::ErrorCode;
-use crate::types::ProducerId;
+use crate::types::{Map, ProducerId};
 use crate::wire::configs::*;
 use crate::wire::connect::{ApiVersionsResponse, FinalizedFeatureKey, SupportedFeatureKey};
 use crate::wire::metadata::*;
@@ -44,9 +44,10 @@ pub struct ProducerIds {
 
 impl Shard {
     /// What this broker works with, and what the cluster has agreed on (KIP-584).
-    pub(super) fn describe_features(&self, response: &mut ApiVersionsResponse) {
+    pub(super) fn describe_features(&self, version: i16, response: &mut ApiVersionsResponse) {
         response.supported_features = (SUPPORTED_FEATURES.iter())
-            // A level 0 at the low end came with version 4 (KIP-1022); older clients would not read it.
+            // A level 0 at the low end came with version 4 (KAFKA-17011): Java clients before 3.9 throw when they see one.
+            .filter(|&&(_, min, _)| version >= 4 || min > 0)
             .map(|&(name, min, max)| SupportedFeatureKey {
                 name: name.into(),
                 min_version: min,
@@ -74,11 +75,9 @@ impl Shard {
     /// Topics were made for it, or could not be.
     fn metadata_again(&mut self, request: Request, body: &MetadataRequest, created: Vec<(String, ErrorCode)>) {
         let mut response = describe::metadata(&self.image, body, asked(request)).response;
+        let created: Map<String, ErrorCode> = created.into_iter().collect();
         for topic in &mut response.topics {
-            let refused = created
-                .iter()
-                .find(|(name, _)| topic.name.as_ref() == Some(name))
-                .map(|(_, error)| *error);
+            let refused = topic.name.as_ref().and_then(|name| created.get(name)).copied();
             if let Some(error) = refused.filter(|error| !error.is_none())
                 && topic.error_code == ErrorCode::UnknownTopicOrPartition.code()
             {

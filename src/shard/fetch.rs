@@ -6,9 +6,11 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use indexmap::IndexMap;
 
 use crate::error::ErrorCode;
-use crate::types::{ConnId, LogId, ShardId};
+use crate::record::Header;
+use crate::types::{ConnId, LogId, Offset, ShardId};
 use crate::wire::fetch::{self as wire, FetchHead, FetchedPartition};
 use crate::wire::produce_fetch::*;
 
@@ -41,7 +43,8 @@ impl Shard {
             true => TopicName::Id(id),
             false => TopicName::Name(Arc::from(topic)),
         };
-        let mut partitions = Vec::new();
+        // A partition that is named twice is one, as the last naming says.
+        let mut partitions = IndexMap::with_hasher(foldhash::fast::FixedState::default());
         for topic in &body.topics {
             let name = topic_name(&topic.topic, topic.topic_id);
             for partition in &topic.partitions {
@@ -51,13 +54,11 @@ impl Shard {
                     leader_epoch: partition.current_leader_epoch,
                     last_fetched_epoch: partition.last_fetched_epoch,
                 };
-                partitions.push((
-                    PartitionName {
-                        topic: name.clone(),
-                        partition: partition.partition,
-                    },
-                    wanted,
-                ));
+                let name = PartitionName {
+                    topic: name.clone(),
+                    partition: partition.partition,
+                };
+                partitions.insert(name, wanted);
             }
         }
         let mut forgotten = Vec::new();
@@ -72,7 +73,7 @@ impl Shard {
             session_id: body.session_id,
             epoch: body.session_epoch,
             by_id,
-            partitions,
+            partitions: partitions.into_iter().collect(),
             forgotten,
         };
         let begun = self.sessions.begin(self.now.mono_us, &mut self.random, asked);
@@ -111,6 +112,7 @@ impl Shard {
                 });
             }
         }
+        let bytes_max = (body.max_bytes.max(0) as usize).min(self.config.broker.fetch_max_bytes);
         let wait_us = u64::from(body.max_wait_ms.max(0).unsigned_abs()) * 1000;
         let fetching = Fetching {
             request,
@@ -118,8 +120,9 @@ impl Shard {
             names,
             outcomes,
             items,
-            bytes_min: body.min_bytes.max(0) as usize,
-            bytes_max: (body.max_bytes.max(0) as usize).min(self.config.broker.fetch_max_bytes),
+            // No wait brings more than the most that is given.
+            bytes_min: (body.min_bytes.max(0) as usize).min(bytes_max),
+            bytes_max,
             deadline_us: self.now.mono_us + wait_us,
             outstanding: 0,
             is_parked: false,
@@ -279,14 +282,15 @@ impl Shard {
             ..
         } = fetching;
         let mut answers = Vec::with_capacity(names.len());
-        let mut bytes_left = bytes_max;
+        let (mut bytes_left, mut has_any) = (bytes_max, false);
         for (name, outcome) in names.iter().zip(outcomes) {
             let mut outcome = outcome.expect("every shard has answered");
             let bytes: usize = outcome.slices.iter().map(Bytes::len).sum();
             // Only the first partition that has anything may exceed the limit; who finds no room is served next time.
-            if bytes > bytes_left && bytes_left < bytes_max {
+            if bytes > bytes_left && has_any {
                 outcome.slices.clear();
             }
+            has_any |= !outcome.slices.is_empty();
             bytes_left = bytes_left.saturating_sub(outcome.slices.iter().map(Bytes::len).sum());
             let told = Told {
                 high_watermark: outcome.high_watermark,
@@ -347,8 +351,34 @@ impl Fetching {
             }
             bytes += outcome.slices.iter().map(Bytes::len).sum::<usize>();
         }
-        bytes >= self.bytes_min || self.names.is_empty()
+        bytes >= self.bytes_min || self.names.is_empty() || bytes > 0 && self.is_cut()
     }
+
+    /// Whether a partition has more than came of it, for a limit of the partition, of a batch or of one read: no wait
+    /// brings that, and whoever waits for the least number of bytes would wait in vain.
+    fn is_cut(&self) -> bool {
+        self.items.iter().flatten().any(|item| {
+            let Some(outcome) = &self.outcomes[item.slot] else {
+                return false;
+            };
+            let upto = match item.read_committed {
+                true => outcome.last_stable_offset,
+                false => outcome.high_watermark,
+            };
+            outcome.slices.last().map_or(item.offset, next_offset) < upto
+        })
+    }
+}
+
+/// The offset behind whole batches.
+fn next_offset(batches: &Bytes) -> Offset {
+    let mut at = 0;
+    let headers = std::iter::from_fn(|| {
+        let header = Header::decode(batches.get(at..)?).ok()?;
+        at += header.size_bytes;
+        Some(header)
+    });
+    headers.last().map_or(Offset::MAX, |header| header.next_offset())
 }
 
 fn failed(slot: usize, error: ErrorCode) -> ReadOutcome {

@@ -5,7 +5,7 @@
 //! takes the outcomes in that order.
 
 use crate::error::ErrorCode;
-use crate::types::{LogId, Map, ShardId};
+use crate::types::{LogId, Map, Set, ShardId};
 use crate::wire::log_dirs::*;
 use crate::wire::offsets::*;
 
@@ -45,10 +45,21 @@ impl Shard {
     pub(super) fn list_offsets(&mut self, request: Request, body: ListOffsetsRequest) {
         let mut outcomes = Vec::new();
         let mut by_shard = self.by_shard();
+        let all = body.topics.iter().flat_map(|topic| &topic.partitions).count();
+        let mut seen = Map::with_capacity_and_hasher(all, Default::default());
+        for topic in &body.topics {
+            for partition in &topic.partitions {
+                *seen.entry((&*topic.name, partition.partition_index)).or_insert(0) += 1;
+            }
+        }
         for topic in &body.topics {
             for partition in &topic.partitions {
                 let slot = outcomes.len();
-                let found = self.locate(&topic.name, partition.partition_index);
+                // Kafka answers none of those that are named more than once.
+                let found = match seen[&(&*topic.name, partition.partition_index)] {
+                    1 => self.locate(&topic.name, partition.partition_index),
+                    _ => Err(ErrorCode::InvalidRequest),
+                };
                 outcomes.push(found.err().map(|error| ListOutcome {
                     slot,
                     error,
@@ -67,6 +78,7 @@ impl Shard {
                 }
             }
         }
+        drop(seen);
         let what = Gather::ListOffsets { body, outcomes };
         self.gather(request, what, by_shard, |items| Ask::ListOffsets { items });
     }
@@ -101,10 +113,15 @@ impl Shard {
     pub(super) fn delete_records(&mut self, request: Request, body: DeleteRecordsRequest) {
         let mut outcomes = Vec::new();
         let mut by_shard = self.by_shard();
+        let mut seen = Set::default();
         for topic in &body.topics {
             for partition in &topic.partitions {
                 let slot = outcomes.len();
-                let found = self.locate(&topic.name, partition.partition_index);
+                // Each costs a frame of the journal: one of a partition is enough.
+                let found = match seen.insert((&*topic.name, partition.partition_index)) {
+                    true => self.locate(&topic.name, partition.partition_index),
+                    false => Err(ErrorCode::InvalidRequest),
+                };
                 outcomes.push(found.err().map(|error| DeleteOutcome {
                     slot,
                     error,
@@ -116,6 +133,7 @@ impl Shard {
                 }
             }
         }
+        drop(seen);
         let what = Gather::DeleteRecords { body, outcomes };
         self.gather(request, what, by_shard, |items| Ask::DeleteRecords { items });
     }
@@ -257,12 +275,14 @@ impl Shard {
     }
 
     fn log_dirs(&self, body: &DescribeLogDirsRequest, sizes: &Map<LogId, u64>) -> DescribeLogDirsResponse {
-        let wanted = |name: &str, partition: i32| match &body.topics {
-            None => true,
-            Some(topics) => topics
+        let named = body.topics.as_ref().map(|topics| {
+            let partitions = |topic: &DescribableLogDirTopic| topic.partitions.clone().into_iter();
+            let each = topics
                 .iter()
-                .any(|topic| topic.topic == name && topic.partitions.contains(&partition)),
-        };
+                .flat_map(|topic| partitions(topic).map(|partition| (&*topic.topic, partition)));
+            each.collect::<Set<_>>()
+        });
+        let wanted = |name, partition| named.as_ref().is_none_or(|named| named.contains(&(name, partition)));
         let topics = self.image.topics().filter_map(|topic| {
             let partitions: Vec<DescribeLogDirsPartition> = (topic.partitions.keys())
                 .filter(|&&partition| wanted(&topic.name, partition))

@@ -26,18 +26,22 @@ impl Shard {
         let reading = self.new_id();
         let mut outcomes = Vec::with_capacity(items.len());
         let mut from_disk = Vec::new();
-        let mut bytes_left = bytes_max;
+        let (mut bytes_left, mut has_any) = (bytes_max, false);
         for item in &items {
             if park {
                 self.add_interest(asker, item.log);
             }
             let mut outcome = refused(item.slot, ErrorCode::None);
-            match self.read_one(item, bytes_left, bytes_left == bytes_max, &mut outcome) {
+            match self.read_one(item, bytes_left, !has_any, &mut outcome) {
                 Ok(Some(plan)) => {
                     bytes_left = bytes_left.saturating_sub(plan.bytes_max());
+                    has_any = true;
                     from_disk.push((outcomes.len(), item.log, plan));
                 }
-                Ok(None) => bytes_left = bytes_left.saturating_sub(outcome.slices.iter().map(Bytes::len).sum()),
+                Ok(None) => {
+                    bytes_left = bytes_left.saturating_sub(outcome.slices.iter().map(Bytes::len).sum());
+                    has_any |= !outcome.slices.is_empty();
+                }
                 Err(error) => outcome.error = error,
             }
             outcomes.push(outcome);

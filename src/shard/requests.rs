@@ -145,7 +145,7 @@ impl Shard {
         };
         if error.is_none() {
             response.api_keys = ApiKey::advertised().collect();
-            self.describe_features(&mut response);
+            self.describe_features(request.version, &mut response);
         }
         self.respond(request, &response);
     }

@@ -8,10 +8,16 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 
 use crate::error::ErrorCode;
-use crate::types::{LeaderEpoch, Map, Offset, Random, TopicId};
+use crate::types::{LeaderEpoch, Map, Offset, Random, Set, TopicId};
 
 /// A session younger than this is never evicted for another (Kafka's MinIncrementalFetchSessionEvictionMs).
 const EVICTION_AGE_US: u64 = 120_000_000;
+
+/// A client with more partitions than this gets no session, and neither does anybody while all sessions of the shard
+/// together have more than [`PARTITIONS_MAX`]: it sends its whole list with each fetch then.
+const SESSION_PARTITIONS_MAX: usize = 50_000;
+/// About 200 bytes each.
+const PARTITIONS_MAX: usize = 200_000;
 
 /// A partition as the client names it: by id from version 13 on, by name before.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -52,8 +58,26 @@ struct Session {
     /// The epoch that the next request must carry.
     epoch: i32,
     by_id: bool,
-    partitions: IndexMap<PartitionName, (Wanted, Told), foldhash::fast::FixedState>,
+    partitions: IndexMap<PartitionName, Kept, foldhash::fast::FixedState>,
     used_us: u64,
+}
+
+#[derive(Debug)]
+struct Kept {
+    wanted: Wanted,
+    told: Told,
+    /// Got records of the last fetch.
+    is_served: bool,
+}
+
+impl Kept {
+    fn new(wanted: Wanted) -> Kept {
+        Kept {
+            wanted,
+            told: NOTHING_TOLD,
+            is_served: false,
+        }
+    }
 }
 
 /// How a fetch request relates to a session.
@@ -88,6 +112,8 @@ pub struct Request {
 pub struct Sessions {
     table: Map<i32, Session>,
     sessions_max: usize,
+    /// Of all sessions.
+    partitions: usize,
 }
 
 impl Sessions {
@@ -95,6 +121,7 @@ impl Sessions {
         Sessions {
             table: Map::default(),
             sessions_max,
+            partitions: 0,
         }
     }
 
@@ -112,12 +139,13 @@ impl Sessions {
     ) -> Result<(Context, Vec<(PartitionName, Wanted)>), ErrorCode> {
         match request.epoch {
             -1 => {
-                self.table.remove(&request.session_id);
+                self.remove(request.session_id);
                 Ok((Context::Sessionless, request.partitions))
             }
             0 => {
-                self.table.remove(&request.session_id);
-                if request.partitions.is_empty() || !self.make_room(now_us) {
+                self.remove(request.session_id);
+                let count = request.partitions.len();
+                if count == 0 || count > SESSION_PARTITIONS_MAX || !self.make_room(now_us, count) {
                     return Ok((Context::Sessionless, request.partitions));
                 }
                 let id = loop {
@@ -130,13 +158,14 @@ impl Sessions {
                     .partitions
                     .iter()
                     .cloned()
-                    .map(|(name, wanted)| (name, (wanted, NOTHING_TOLD)));
+                    .map(|(name, wanted)| (name, Kept::new(wanted)));
                 let session = Session {
                     epoch: 1,
                     by_id: request.by_id,
                     partitions: partitions.collect(),
                     used_us: now_us,
                 };
+                self.partitions += session.partitions.len();
                 self.table.insert(id, session);
                 Ok((Context::Full(id), request.partitions))
             }
@@ -153,21 +182,35 @@ impl Sessions {
                 }
                 session.epoch = if epoch == i32::MAX { 1 } else { epoch + 1 };
                 session.used_us = now_us;
+                let count_before = session.partitions.len();
+                // Who got records waits behind the others.
+                session.partitions.sort_by_key(|_, kept| kept.is_served);
+                session.partitions.values_mut().for_each(|kept| kept.is_served = false);
                 for (name, wanted) in request.partitions {
-                    let told = session.partitions.get(&name).map_or(NOTHING_TOLD, |(_, told)| *told);
-                    session.partitions.insert(name, (wanted, told));
+                    let kept = session
+                        .partitions
+                        .entry(name)
+                        .or_insert_with(|| Kept::new(wanted.clone()));
+                    kept.wanted = wanted;
                 }
-                for name in &request.forgotten {
-                    session.partitions.shift_remove(name);
+                if !request.forgotten.is_empty() {
+                    let forgotten: Set<PartitionName> = request.forgotten.into_iter().collect();
+                    session.partitions.retain(|name, _| !forgotten.contains(name));
                 }
-                if session.partitions.is_empty() {
-                    self.table.remove(&request.session_id);
+                let count = session.partitions.len();
+                self.partitions = self.partitions + count - count_before;
+                if count > SESSION_PARTITIONS_MAX {
+                    self.remove(request.session_id);
+                    return Err(ErrorCode::FetchSessionIdNotFound);
+                }
+                if count == 0 {
+                    self.remove(request.session_id);
                     return Ok((Context::Sessionless, Vec::new()));
                 }
                 let wanted = session
                     .partitions
                     .iter()
-                    .map(|(name, (wanted, _))| (name.clone(), wanted.clone()));
+                    .map(|(name, kept)| (name.clone(), kept.wanted.clone()));
                 Ok((Context::Incremental(request.session_id), wanted.collect()))
             }
         }
@@ -189,31 +232,32 @@ impl Sessions {
         let Some(session) = self.table.get_mut(&id) else {
             return true;
         };
-        let Some(index) = session.partitions.get_index_of(name) else {
+        let Some(kept) = session.partitions.get_mut(name) else {
             return true;
         };
-        let before = &mut session.partitions[index].1;
-        let changed = *before != told;
+        let changed = kept.told != told;
         // An error is told again until it is gone: the client must learn what follows it.
-        *before = if is_error { NOTHING_TOLD } else { told };
-        if has_records {
-            session.partitions.move_index(index, session.partitions.len() - 1);
-        }
+        kept.told = if is_error { NOTHING_TOLD } else { told };
+        kept.is_served = has_records;
         matches!(context, Context::Full(_)) || changed || has_records || is_error
     }
 
-    fn make_room(&mut self, now_us: u64) -> bool {
-        if self.table.len() < self.sessions_max {
-            return true;
+    fn remove(&mut self, id: i32) {
+        if let Some(session) = self.table.remove(&id) {
+            self.partitions -= session.partitions.len();
         }
-        let oldest = self.table.iter().min_by_key(|(id, session)| (session.used_us, **id));
-        match oldest {
-            Some((&id, session)) if now_us.saturating_sub(session.used_us) > EVICTION_AGE_US => {
-                self.table.remove(&id);
-                true
+    }
+
+    /// For one more session of so many partitions.
+    fn make_room(&mut self, now_us: u64, partitions: usize) -> bool {
+        while self.table.len() >= self.sessions_max || self.partitions + partitions > PARTITIONS_MAX {
+            let oldest = self.table.iter().min_by_key(|(id, session)| (session.used_us, **id));
+            match oldest {
+                Some((&id, session)) if now_us.saturating_sub(session.used_us) > EVICTION_AGE_US => self.remove(id),
+                _ => return false,
             }
-            _ => false,
         }
+        true
     }
 }
 
@@ -310,6 +354,34 @@ mod tests {
             sessions.begin(later, &mut random, request(0, 0, &[0])).unwrap().0,
             Context::Full(_)
         ));
+    }
+
+    #[test]
+    fn partitions_of_all_sessions_are_bounded() {
+        let (mut sessions, mut random) = (Sessions::new(100), Random::new(1));
+        let all = |count: usize| (0..count as i32).collect::<Vec<_>>();
+        let mut begin = |now_us, request| sessions.begin(now_us, &mut random, request).map(|(context, _)| context);
+        let too_many = begin(0, request(0, 0, &all(SESSION_PARTITIONS_MAX + 1)));
+        assert_eq!(too_many, Ok(Context::Sessionless));
+        let mut ids = Vec::new();
+        for _ in 0..PARTITIONS_MAX / SESSION_PARTITIONS_MAX {
+            let context = begin(0, request(0, 0, &all(SESSION_PARTITIONS_MAX))).unwrap();
+            ids.push(context.session_id());
+            assert!(ids.last() > Some(&0));
+        }
+        assert_eq!(begin(1, request(0, 0, &[0])), Ok(Context::Sessionless));
+        // Growing is no way around it.
+        let more: Vec<i32> = vec![SESSION_PARTITIONS_MAX as i32];
+        assert_eq!(
+            begin(1, request(ids[0], 1, &more)),
+            Err(ErrorCode::FetchSessionIdNotFound)
+        );
+        assert!(matches!(begin(1, request(0, 0, &[0])), Ok(Context::Full(_))));
+        let mut forget = request(ids[1], 1, &[]);
+        forget.forgotten = all(SESSION_PARTITIONS_MAX).into_iter().map(name).collect();
+        assert_eq!(begin(2, forget), Ok(Context::Sessionless));
+        begin(3, request(ids[2], -1, &[])).unwrap();
+        assert_eq!(sessions.partitions, SESSION_PARTITIONS_MAX + 1);
     }
 
     #[test]

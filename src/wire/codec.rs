@@ -16,6 +16,8 @@ pub enum WireError {
     Truncated { at: usize, needed: usize, left: usize },
     #[error("{count} elements are announced at byte {at}, but only {left} bytes are left")]
     Count { at: usize, count: u64, left: usize },
+    #[error("with those at byte {at}, its arrays have more than {ELEMENTS_MAX} elements together")]
+    Elements { at: usize },
     #[error("length {length} at byte {at} is not possible")]
     Length { at: usize, length: i64 },
     #[error("null at byte {at}, where a value must be")]
@@ -49,7 +51,14 @@ pub struct Reader<'a> {
     at: usize,
     /// The owner of `bytes`, when there is one: byte fields are then pieces of it.
     owner: Option<&'a Bytes>,
+    /// How many more elements of arrays may come.
+    elements_left: usize,
 }
+
+/// Elements of all arrays of one message together. One that is a few bytes on the wire takes some hundred in memory, with
+/// its place in the answer: what a frame can make us hold is the frame and some ten megabytes. No client comes near, with
+/// every partition of a large cluster in one request.
+pub const ELEMENTS_MAX: usize = 200_000;
 
 impl<'a> Reader<'a> {
     /// Byte fields will be copied out of `bytes`.
@@ -58,6 +67,7 @@ impl<'a> Reader<'a> {
             bytes,
             at: 0,
             owner: None,
+            elements_left: ELEMENTS_MAX,
         }
     }
 
@@ -67,6 +77,7 @@ impl<'a> Reader<'a> {
             bytes,
             at: 0,
             owner: Some(bytes),
+            elements_left: ELEMENTS_MAX,
         }
     }
 
@@ -121,6 +132,7 @@ impl<'a> Reader<'a> {
             bytes: &self.bytes[..start + len],
             at: start,
             owner: self.owner,
+            elements_left: self.elements_left,
         })
     }
 
@@ -247,6 +259,10 @@ impl<'a> Reader<'a> {
                 left,
             });
         }
+        if count > self.elements_left {
+            return Err(WireError::Elements { at });
+        }
+        self.elements_left -= count;
         Ok(Some(count))
     }
 
@@ -478,6 +494,16 @@ mod tests {
             Err(WireError::Length { .. })
         ));
         assert_eq!(Reader::new(&[0xFF, 0xFF, 0xFF, 0xFF]).count(false, 1), Ok(None));
+    }
+
+    #[test]
+    fn the_elements_of_all_arrays_are_counted() {
+        let bytes = [&(ELEMENTS_MAX as i32 / 2 + 1).to_be_bytes()[..], &vec![0; ELEMENTS_MAX]].concat();
+        let mut r = Reader::new(&bytes);
+        let half = r.count(false, 1).unwrap().unwrap();
+        r.at = 0;
+        assert_eq!(r.count(false, 1), Err(WireError::Elements { at: 0 }));
+        assert!(half <= ELEMENTS_MAX && 2 * half > ELEMENTS_MAX);
     }
 
     #[test]

@@ -7,5 +7,6 @@ mod damage;
 mod device;
 mod disk_full;
 mod frames;
+mod many;
 mod names;
 mod start;
