@@ -185,26 +185,23 @@ impl Shard {
     fn append(&mut self, log: LogId, at: AppendSlot, batch: Batch) {
         let partition = self.partitions.get_mut(&log).expect("the caller found it");
         let epoch = partition.replica.leader_epoch;
-        let log_append_time_ms = if partition.stamps_time() {
-            batch.max_timestamp
-        } else {
-            -1
-        };
+        let stamps_time = partition.stamps_time();
+        let max_timestamp = batch.max_timestamp;
         let log_start = partition.log.start();
-        let outcome = |base_offset| AppendOutcome {
+        let outcome = |base_offset, max_timestamp| AppendOutcome {
             slot: at.slot,
             error: ErrorCode::None,
             message: None,
             record_index: None,
             base_offset,
-            log_append_time_ms,
+            log_append_time_ms: if stamps_time { max_timestamp } else { -1 },
             log_start,
         };
         match partition.log.append_leader(self.now, batch, epoch, &mut self.arena) {
             Ok(appended) => {
                 let durable = partition.config.flush_messages == 1;
                 let next_offset = appended.last_offset + 1;
-                let answer = outcome(appended.base_offset);
+                let answer = outcome(appended.base_offset, max_timestamp);
                 partition.waiters.push_back(Waiter {
                     at,
                     next_offset,
@@ -215,10 +212,10 @@ impl Shard {
             Err(AppendError::Duplicate {
                 base_offset,
                 last_offset,
-                ..
+                timestamp,
             }) => {
                 self.stats.duplicates += 1;
-                let answer = outcome(base_offset);
+                let answer = outcome(base_offset, timestamp);
                 if last_offset < partition.log.durable() {
                     self.append_done(at, answer);
                 } else {

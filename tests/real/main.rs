@@ -12,6 +12,7 @@ mod flights;
 mod kafka;
 mod metadata;
 mod mount;
+mod retries;
 mod segments;
 mod shards;
 mod soak;
