@@ -70,8 +70,6 @@ pub(super) struct Search {
     newest: bool,
 }
 
-/// A batch may inflate to what its producer's check allowed.
-const INFLATED_BYTES_MAX: usize = 128 * 1024 * 1024;
 /// What one step of a search reads.
 const STEP_BYTES: u64 = 128 * 1024;
 
@@ -228,10 +226,10 @@ impl Log {
 impl Search {
     fn within(&self, batch: &StampedBatch) -> Result<Option<Found>, RecordError> {
         let record = if self.newest {
-            let newest = newest_record(batch, INFLATED_BYTES_MAX)?;
+            let newest = newest_record(batch)?;
             Some(newest).filter(|(timestamp, _)| *timestamp >= self.timestamp)
         } else {
-            first_record_since(batch, self.timestamp, self.from_offset, INFLATED_BYTES_MAX)?
+            first_record_since(batch, self.timestamp, self.from_offset)?
         };
         Ok(record.map(|(timestamp, offset)| Found {
             timestamp,

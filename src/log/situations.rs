@@ -3,7 +3,8 @@
 use bytes::{Bytes, BytesMut};
 
 use crate::error::ErrorCode;
-use crate::record::{BatchBuilder, StampedBatch};
+use crate::record::batch::inflated_bytes_max;
+use crate::record::{Batch, BatchBuilder, Codec, Limits, StampedBatch};
 use crate::types::{Offset, Random};
 
 use super::model::{DIR, EPOCH, World};
@@ -513,6 +514,27 @@ fn a_segment_is_deleted_while_it_is_read() {
     let gone = world.log.missed_read(&reads[0]).expect("it is nobody's any more");
     assert_eq!(gone.err().map(|error| error.code()), Some(ErrorCode::OffsetOutOfRange));
     assert!(world.log.missed_read(&reads[1]).is_none(), "it ought to be there");
+}
+
+/// The check and the lookup agree on what a batch may inflate to.
+#[test]
+fn a_time_within_a_batch_of_150_megabytes() {
+    let mut world = World::with_segments(7, 1 << 20);
+    let zeros = vec![0; 10 << 20];
+    let mut builder = BatchBuilder::new().compression(Codec::Zstd);
+    (0..15).for_each(|i| builder.push(world.now.wall_ms + i, None, Some(&zeros), &[]));
+    let limits = Limits {
+        inflated_bytes_max: inflated_bytes_max(2 << 20),
+        ..Limits::default()
+    };
+    let batch = Batch::check(builder.build(), &limits, world.now.wall_ms).unwrap();
+    let mut arena = BytesMut::new();
+    world.log.append_leader(world.now, batch, EPOCH, &mut arena).unwrap();
+    world.log.committed(world.log.end());
+    let found = world.list(OffsetSpec::Timestamp(world.now.wall_ms + 11));
+    assert_eq!(found.map(|found| found.offset), Some(11));
+    let found = world.list(OffsetSpec::MaxTimestamp);
+    assert_eq!(found.map(|found| found.offset), Some(14));
 }
 
 #[test]

@@ -291,6 +291,17 @@ pub fn size_of_batch(bytes: &[u8]) -> Result<usize, RecordError> {
     Ok(PREFIX_BYTES + length as usize)
 }
 
+/// The most that a batch may inflate to, whatever its topic allows: what is stored is within it.
+pub const INFLATED_BYTES_MAX: usize = 1024 * 1024 * 1024;
+
+/// What the batches of a topic may inflate to, by its `max.message.bytes`: a hundredfold, and small ones to a few megabytes.
+/// Records of real data stay far below.
+pub fn inflated_bytes_max(batch_bytes_max: usize) -> usize {
+    batch_bytes_max
+        .saturating_mul(100)
+        .clamp(16 * 1024 * 1024, INFLATED_BYTES_MAX)
+}
+
 /// What a topic demands of a producer's batch.
 #[derive(Clone, Debug)]
 pub struct Limits {
@@ -440,27 +451,31 @@ impl Batch {
     /// What the broker decides about time is written here: the max timestamp where the producer's was wrong, or `now_ms`
     /// when the topic says `LogAppendTime`.
     pub fn check(bytes: BytesMut, limits: &Limits, now_ms: i64) -> Result<Batch, RecordError> {
-        if bytes.is_empty() {
-            return Err(RecordError::Empty);
+        let mut room = limits.inflated_bytes_max;
+        let (header, newest) = check_records(&bytes, limits, now_ms, &mut room)?;
+        Ok(Batch::timed(header, bytes, newest, limits, now_ms))
+    }
+
+    /// [`Batch::check`] for whoever may not take long: a batch that inflates to more than `room` comes back as it was, unless
+    /// `limits` allow no more either. What was inflated is taken off `room`.
+    pub fn check_within(
+        bytes: BytesMut,
+        limits: &Limits,
+        now_ms: i64,
+        room: &mut usize,
+    ) -> Result<Result<Batch, RecordError>, BytesMut> {
+        let allowed = limits.inflated_bytes_max.min(*room);
+        let mut left = allowed;
+        let checked = check_records(&bytes, limits, now_ms, &mut left);
+        *room -= allowed - left;
+        match checked {
+            Ok((header, newest)) => Ok(Ok(Batch::timed(header, bytes, newest, limits, now_ms))),
+            Err(RecordError::InflatedTooLarge { max }) if max < limits.inflated_bytes_max => Err(bytes),
+            Err(error) => Ok(Err(error)),
         }
-        let mut header = Header::decode(&bytes)?;
-        check_header(&bytes, &header, limits)?;
-        let rules = Rules {
-            count: header.record_count,
-            base_timestamp: header.base_timestamp,
-            keys_required: limits.keys_required,
-            timestamps: (limits.timestamp_type == TimestampType::CreateTime).then(|| {
-                let earliest = now_ms.saturating_sub(limits.timestamp_before_ms_max);
-                let latest = now_ms.saturating_add(limits.timestamp_after_ms_max);
-                (earliest, latest)
-            }),
-        };
-        let records = &bytes[HEADER_BYTES..];
-        let newest = match header.codec()? {
-            Codec::None => walk::walk(records, &rules)?,
-            Codec::Zstd if !limits.zstd_allowed => return Err(RecordError::ZstdNotAllowed),
-            codec => walk::walk_compressed(codec, records, limits.inflated_bytes_max, &rules)?,
-        };
+    }
+
+    fn timed(mut header: Header, bytes: BytesMut, newest: i64, limits: &Limits, now_ms: i64) -> Batch {
         let max_timestamp = match limits.timestamp_type {
             TimestampType::CreateTime => newest,
             TimestampType::LogAppendTime => now_ms,
@@ -474,7 +489,7 @@ impl Batch {
             batch.bytes[ATTRIBUTES].copy_from_slice(&batch.header.attributes.to_be_bytes());
             seal(&mut batch.header, &mut batch.bytes);
         }
-        Ok(batch)
+        batch
     }
 
     /// The same records under another codec, for a topic whose `compression.type` names one. The result may be larger than
@@ -567,6 +582,14 @@ impl StampedBatch {
     pub fn into_bytes(self) -> Bytes {
         self.bytes
     }
+
+    /// The same in memory of its own.
+    pub fn copied(&self) -> StampedBatch {
+        StampedBatch {
+            header: self.header,
+            bytes: Bytes::copy_from_slice(&self.bytes),
+        }
+    }
 }
 
 impl Deref for StampedBatch {
@@ -612,6 +635,32 @@ pub(super) fn check_crc(bytes: &[u8], header: &Header) -> Result<(), RecordError
             computed,
         }),
     }
+}
+
+/// The header and the greatest timestamp of a batch that is right. What its records inflate to is taken off `room`.
+fn check_records(bytes: &[u8], limits: &Limits, now_ms: i64, room: &mut usize) -> Result<(Header, i64), RecordError> {
+    if bytes.is_empty() {
+        return Err(RecordError::Empty);
+    }
+    let header = Header::decode(bytes)?;
+    check_header(bytes, &header, limits)?;
+    let rules = Rules {
+        count: header.record_count,
+        base_timestamp: header.base_timestamp,
+        keys_required: limits.keys_required,
+        timestamps: (limits.timestamp_type == TimestampType::CreateTime).then(|| {
+            let earliest = now_ms.saturating_sub(limits.timestamp_before_ms_max);
+            let latest = now_ms.saturating_add(limits.timestamp_after_ms_max);
+            (earliest, latest)
+        }),
+    };
+    let records = &bytes[HEADER_BYTES..];
+    let newest = match header.codec()? {
+        Codec::None => walk::walk(records, &rules)?,
+        Codec::Zstd if !limits.zstd_allowed => return Err(RecordError::ZstdNotAllowed),
+        codec => walk::walk_compressed(codec, records, room, &rules)?,
+    };
+    Ok((header, newest))
 }
 
 /// In Kafka's order, so that a batch with two faults gets Kafka's answer.
@@ -936,5 +985,100 @@ mod tests {
         assert_eq!(add_sequence(i32::MAX, 1), 0);
         assert_eq!(add_sequence(i32::MAX - 1, 1), i32::MAX);
         assert_eq!(add_sequence(5, 0), 5);
+    }
+
+    #[test]
+    fn a_batch_that_takes_long_comes_back_as_it_was() {
+        const ROOM: usize = 256 * 1024;
+        let zeros = vec![0; 100_000];
+        let of_records = |codec, count| {
+            let mut builder = BatchBuilder::new().compression(codec);
+            (0..count).for_each(|_| builder.push(NOW, None, Some(&zeros), &[]));
+            builder.build()
+        };
+        let limits = Limits::default();
+        for codec in &Codec::ALL[1..] {
+            let mut room = ROOM;
+            assert!(
+                Batch::check_within(of_records(*codec, 2), &limits, NOW, &mut room).is_ok_and(|batch| batch.is_ok())
+            );
+            let inflated = ROOM - room;
+            assert!((200_000..201_000).contains(&inflated), "{codec}: {inflated}");
+            let bomb = of_records(*codec, 3);
+            let mut room = ROOM;
+            let back = Batch::check_within(bomb.clone(), &limits, NOW, &mut room).expect_err("it takes long");
+            assert_eq!((back, room), (bomb.clone(), 0), "{codec}");
+            // Where no more is allowed it need not come back.
+            let tight = Limits {
+                inflated_bytes_max: ROOM,
+                ..Limits::default()
+            };
+            let refused =
+                Batch::check_within(bomb, &tight, NOW, &mut ROOM.clone()).expect("nothing is left to find out");
+            assert_eq!(
+                refused.err(),
+                Some(RecordError::InflatedTooLarge { max: ROOM }),
+                "{codec}"
+            );
+        }
+        // What is not compressed is walked in place, however long it is.
+        let mut room = 0;
+        assert!(
+            Batch::check_within(of_records(Codec::None, 3), &limits, NOW, &mut room).is_ok_and(|batch| batch.is_ok())
+        );
+    }
+
+    /// Go's clients write lz4 in blocks of 4 MiB, and the decoder fills as much memory for the smallest of them.
+    #[test]
+    fn a_large_lz4_block_takes_long() {
+        let plain = three().build();
+        let frame = lz4_flex::frame::FrameInfo::new()
+            .block_mode(lz4_flex::frame::BlockMode::Independent)
+            .block_size(lz4_flex::frame::BlockSize::Max4MB);
+        let mut encoder = lz4_flex::frame::FrameEncoder::with_frame_info(frame, plain[..HEADER_BYTES].to_vec());
+        std::io::Write::write_all(&mut encoder, &plain[HEADER_BYTES..]).unwrap();
+        let mut bytes = encoder.finish().unwrap();
+        let length = (bytes.len() - PREFIX_BYTES) as i32;
+        bytes[LENGTH].copy_from_slice(&length.to_be_bytes());
+        let bytes = changed(BytesMut::from(&bytes[..]), |bytes| bytes[22] |= Codec::Lz4 as u8);
+        assert!(check(bytes.clone()).is_ok());
+        assert!(Batch::check_within(bytes, &Limits::default(), NOW, &mut (256 * 1024)).is_err());
+    }
+
+    /// A record that is longer than the window is walked in pieces, and with the same eyes.
+    #[test]
+    fn a_long_record_with_any_byte_changed() {
+        let value = vec![b'v'; 150_000];
+        let headers = [("trace", Some(&b"1"[..])), ("", None)];
+        let plain = BatchBuilder::new()
+            .record_with_headers(NOW, Some(b"key"), Some(&value), &headers)
+            .record_with_headers(NOW + 7, None, Some(&value), &headers)
+            .build();
+        let second = HEADER_BYTES + (plain.len() - HEADER_BYTES) / 2;
+        let near = |at: usize| at.saturating_sub(24).max(HEADER_BYTES)..(at + 24).min(plain.len());
+        let mut refusals = std::collections::BTreeSet::new();
+        for at in near(HEADER_BYTES).chain(near(second)).chain(near(plain.len())) {
+            for byte in [0, 1, 2, 3, 0x7f, 0x80, 0xff] {
+                let wrong = changed(plain.clone(), |bytes| bytes[at] = byte);
+                let packed = {
+                    let mut packed = BytesMut::from(&wrong[..HEADER_BYTES]);
+                    compress::deflate(Codec::Zstd.into(), &wrong[HEADER_BYTES..], &mut packed);
+                    let length = (packed.len() - PREFIX_BYTES) as i32;
+                    packed[LENGTH].copy_from_slice(&length.to_be_bytes());
+                    changed(packed, |bytes| bytes[22] |= Codec::Zstd as u8)
+                };
+                let [plainly, packed] = [wrong, packed].map(|bytes| check(bytes).map(|batch| batch.max_timestamp));
+                let brief = |error: &RecordError| (error.code(), error.record_index());
+                assert_eq!(
+                    plainly.as_ref().map_err(brief),
+                    packed.as_ref().map_err(brief),
+                    "byte {at} is {byte}: {plainly:?} {packed:?}"
+                );
+                if let Err(RecordError::Record { what, .. }) = packed {
+                    refusals.insert(what);
+                }
+            }
+        }
+        assert!(refusals.len() >= 7, "{refusals:?}");
     }
 }

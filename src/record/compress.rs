@@ -96,7 +96,7 @@ const LZ4_END_MARK: [u8; 4] = [0; 4];
 
 const ZSTD_WINDOW_LOG_MAX: u32 = 27;
 
-/// Records coming out of a codec, piece by piece, up to a bound.
+/// Records coming out of a codec, piece by piece, up to a bound. Those that are not compressed come out as they are.
 pub(super) struct Inflate<'a> {
     codec: Codec,
     source: Source<'a>,
@@ -105,6 +105,7 @@ pub(super) struct Inflate<'a> {
 }
 
 enum Source<'a> {
+    Plain(&'a [u8]),
     Gzip(MultiGzDecoder<&'a [u8]>),
     Snappy(Snappy<'a>),
     Lz4(Lz4<'a>),
@@ -112,14 +113,20 @@ enum Source<'a> {
 }
 
 impl<'a> Inflate<'a> {
-    /// `codec` must not be `None`.
     pub fn new(codec: Codec, input: &'a [u8], bytes_max: usize) -> Result<Inflate<'a>, RecordError> {
         let refuse = |what: String| RecordError::Inflate { codec, what };
         let source = match codec {
-            Codec::None => unreachable!("records that are not compressed are walked in place"),
+            Codec::None => Source::Plain(input),
             Codec::Gzip => Source::Gzip(MultiGzDecoder::new(input)),
             Codec::Snappy => Source::Snappy(Snappy::new(input)),
-            Codec::Lz4 => Source::Lz4(Lz4::new(input).map_err(refuse)?),
+            Codec::Lz4 => {
+                let frame = Lz4::new(input).map_err(refuse)?;
+                // Its decoder fills the memory of a whole block before it gives the first byte.
+                if frame.block_bytes > bytes_max {
+                    return Err(RecordError::InflatedTooLarge { max: bytes_max });
+                }
+                Source::Lz4(frame)
+            }
             Codec::Zstd => {
                 let mut decoder = zstd::Decoder::with_buffer(input).map_err(|e| refuse(e.to_string()))?;
                 decoder
@@ -139,6 +146,7 @@ impl<'a> Inflate<'a> {
     /// Fills some of `out`, which must not be empty; 0 is the end of a complete stream behind which nothing follows.
     pub fn read(&mut self, out: &mut [u8]) -> Result<usize, RecordError> {
         let read = match &mut self.source {
+            Source::Plain(rest) => rest.read(out).map_err(|e| e.to_string()),
             Source::Gzip(decoder) => decoder.read(out).map_err(|e| e.to_string()),
             Source::Snappy(blocks) => blocks.read(out, self.room),
             Source::Lz4(frame) => frame.read(out),
@@ -150,9 +158,17 @@ impl<'a> Inflate<'a> {
         })?;
         match self.room.checked_sub(read) {
             Some(room) => self.room = room,
-            None => return Err(RecordError::InflatedTooLarge { max: self.bytes_max }),
+            None => {
+                self.room = 0;
+                return Err(RecordError::InflatedTooLarge { max: self.bytes_max });
+            }
         }
         Ok(read)
+    }
+
+    /// What may still be read.
+    pub fn room(&self) -> usize {
+        self.room
     }
 }
 
@@ -223,16 +239,20 @@ impl<'a> Snappy<'a> {
 /// One lz4 frame that Java could read, too.
 struct Lz4<'a> {
     input: &'a [u8],
+    /// The most that one of its blocks holds.
+    block_bytes: usize,
     decoder: FrameDecoder<&'a [u8]>,
 }
 
 impl<'a> Lz4<'a> {
     fn new(input: &'a [u8]) -> Result<Lz4<'a>, String> {
         match input {
-            [_, _, _, _, flags, ..] if input.starts_with(&LZ4_MAGIC) => match flags & LZ4_FLAG_INDEPENDENT {
+            [_, _, _, _, flags, sizes, ..] if input.starts_with(&LZ4_MAGIC) => match flags & LZ4_FLAG_INDEPENDENT {
                 0 => Err("a frame of linked blocks, which Java's client cannot read".into()),
                 _ => Ok(Lz4 {
                     input,
+                    // 4 to 7 are 64 KiB to 4 MiB; the decoder refuses the others.
+                    block_bytes: 256 << (2 * (sizes >> 4 & 7)),
                     decoder: FrameDecoder::new(input),
                 }),
             },

@@ -15,7 +15,7 @@ pub mod scan;
 pub mod varint;
 mod walk;
 
-pub use batch::{Batch, Header, Limits, RecordError, StampedBatch, TimestampType};
+pub use batch::{Batch, Header, INFLATED_BYTES_MAX, Limits, RecordError, StampedBatch, TimestampType};
 pub use build::BatchBuilder;
 pub use compress::{Codec, Compression};
 pub use read::{Record, Records};

@@ -4,9 +4,9 @@ use bytes::Bytes;
 
 use crate::types::Offset;
 
-use super::batch::{HEADER_BYTES, Header, RecordError, StampedBatch, TimestampType};
-use super::compress;
+use super::batch::{HEADER_BYTES, Header, INFLATED_BYTES_MAX, RecordError, StampedBatch, TimestampType};
 use super::varint::{read_int, read_long};
+use super::{compress, walk};
 
 /// One record. Key, value and headers are slices of the (inflated) batch.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -107,35 +107,53 @@ impl Iterator for Records {
 }
 
 /// The first record of the batch that carries its greatest timestamp (ListOffsets -3); the last offset when the broker set
-/// the time.
-pub fn newest_record(batch: &StampedBatch, inflated_bytes_max: usize) -> Result<(i64, Offset), RecordError> {
+/// the time. In a window of bounded memory.
+pub fn newest_record(batch: &StampedBatch) -> Result<(i64, Offset), RecordError> {
     if batch.timestamp_type() == TimestampType::LogAppendTime {
         return Ok((batch.max_timestamp, batch.last_offset()));
     }
     let mut newest = (i64::MIN, batch.base_offset);
-    for record in Records::of(batch, inflated_bytes_max)? {
-        let record = record?;
-        if record.timestamp > newest.0 {
-            newest = (record.timestamp, record.offset);
+    skim(batch, |timestamp, offset| {
+        if timestamp > newest.0 {
+            newest = (timestamp, offset);
         }
-    }
+        false
+    })?;
     Ok(newest)
 }
 
-/// The first record at or after `from_offset` whose timestamp is at least `timestamp` (ListOffsets by time).
+/// The first record at or after `from_offset` whose timestamp is at least `timestamp` (ListOffsets by time). In a window of
+/// bounded memory.
 pub fn first_record_since(
     batch: &StampedBatch,
     timestamp: i64,
     from_offset: Offset,
-    inflated_bytes_max: usize,
 ) -> Result<Option<(i64, Offset)>, RecordError> {
-    for record in Records::of(batch, inflated_bytes_max)? {
-        let record = record?;
-        if record.timestamp >= timestamp && record.offset >= from_offset {
-            return Ok(Some((record.timestamp, record.offset)));
+    let mut first = None;
+    skim(batch, |at, offset| {
+        if at >= timestamp && offset >= from_offset {
+            first = Some((at, offset));
         }
-    }
-    Ok(None)
+        first.is_some()
+    })?;
+    Ok(first)
+}
+
+/// Shows the timestamp and the offset of each record to `each`, until it has seen enough.
+fn skim(batch: &StampedBatch, mut each: impl FnMut(i64, Offset) -> bool) -> Result<(), RecordError> {
+    let records = &batch.bytes()[HEADER_BYTES..];
+    let appended_at = (batch.timestamp_type() == TimestampType::LogAppendTime).then_some(batch.max_timestamp);
+    // The check of its time kept it within its topic's limit, which may be another one by now.
+    walk::skim(
+        batch.codec()?,
+        records,
+        INFLATED_BYTES_MAX,
+        batch.record_count,
+        |timestamp_delta, offset_delta| {
+            let timestamp = appended_at.unwrap_or(batch.base_timestamp.wrapping_add(timestamp_delta));
+            each(timestamp, batch.base_offset.wrapping_add(offset_delta as i64))
+        },
+    )
 }
 
 fn read_nullable(bytes: &Bytes, at: &mut usize) -> Option<Option<Bytes>> {
@@ -211,7 +229,7 @@ mod tests {
                 (4000, 2, 17)
             );
             assert_eq!(all(&batch), javas_records(), "{codec}");
-            assert_eq!(newest_record(&batch, INFLATED_MAX), Ok((1_700_000_000_010, 8)));
+            assert_eq!(newest_record(&batch), Ok((1_700_000_000_010, 8)));
         }
     }
 
@@ -277,15 +295,17 @@ mod tests {
 
     #[test]
     fn found_by_time() {
-        let mut builder = BatchBuilder::new();
-        for timestamp in [5, 9, 7, 9, 3] {
-            builder.push(timestamp, None, None, &[]);
+        for codec in Codec::ALL {
+            let mut builder = BatchBuilder::new().compression(codec);
+            for timestamp in [5, 9, 7, 9, 3] {
+                builder.push(timestamp, None, Some(&vec![1; 50_000 * (timestamp as usize % 4)]), &[]);
+            }
+            let batch = builder.build_stamped(100, 0);
+            assert_eq!(newest_record(&batch), Ok((9, 101)));
+            assert_eq!(first_record_since(&batch, 6, 100), Ok(Some((9, 101))));
+            assert_eq!(first_record_since(&batch, 6, 102), Ok(Some((7, 102))));
+            assert_eq!(first_record_since(&batch, 10, 100), Ok(None));
         }
-        let batch = builder.build_stamped(100, 0);
-        assert_eq!(newest_record(&batch, INFLATED_MAX), Ok((9, 101)));
-        assert_eq!(first_record_since(&batch, 6, 100, INFLATED_MAX), Ok(Some((9, 101))));
-        assert_eq!(first_record_since(&batch, 6, 102, INFLATED_MAX), Ok(Some((7, 102))));
-        assert_eq!(first_record_since(&batch, 10, 100, INFLATED_MAX), Ok(None));
     }
 
     type Field = Option<Vec<u8>>;

@@ -4,6 +4,8 @@ use bytes::{BufMut, BytesMut};
 
 /// The longest encoding of an `i32`.
 pub const INT_BYTES_MAX: usize = 5;
+/// The longest encoding of an `i64`.
+pub const LONG_BYTES_MAX: usize = 10;
 
 /// Reads a 32-bit value at `at` and moves `at` behind it; `None` when the bytes end or the value is longer than 5 bytes.
 #[inline(always)]

@@ -89,7 +89,7 @@ impl Partition {
     pub fn batch_limits(&self, zstd_allowed: bool) -> record::Limits {
         record::Limits {
             batch_bytes_max: self.config.max_message_bytes,
-            inflated_bytes_max: inflated_bytes_max(self.config.max_message_bytes),
+            inflated_bytes_max: record::batch::inflated_bytes_max(self.config.max_message_bytes),
             keys_required: false,
             timestamp_type: match self.config.message_timestamp_type {
                 ConfiguredTimestamp::CreateTime => record::TimestampType::CreateTime,
@@ -123,11 +123,4 @@ impl Partition {
         };
         Some(Compression { codec, level })
     }
-}
-
-/// A batch may inflate a hundredfold, and a small one to a few megabytes: records of real data stay far below.
-fn inflated_bytes_max(batch_bytes: usize) -> usize {
-    batch_bytes
-        .saturating_mul(100)
-        .clamp(16 * 1024 * 1024, 1024 * 1024 * 1024)
 }
