@@ -22,6 +22,7 @@ use std::time::{Duration, Instant};
 use glommio::LocalExecutorBuilder;
 
 use crate::config::{BrokerConfig, Cores};
+use crate::shard::effect::COMPUTE_WORKERS;
 use crate::shard::format::{self, Format};
 use crate::shard::{ShardConfig, ring_path};
 use crate::types::ShardId;
@@ -58,9 +59,8 @@ use net::Limits;
 use signals::Signals;
 use workers::{Workers, caught};
 
-/// Threads per shard for what blocks in the file system, and for long computations.
+/// Threads per shard for what blocks in the file system.
 const DISK_WORKERS: usize = 4;
-const COMPUTE_WORKERS: usize = 1;
 /// Open segments and other files of a shard, at most.
 const FILES_PER_SHARD: u64 = 4096;
 /// Descriptors that are neither connections nor segments: rings, folders, standard streams.

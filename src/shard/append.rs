@@ -4,20 +4,24 @@ use bytes::BytesMut;
 
 use crate::error::ErrorCode;
 use crate::log::AppendError;
-use crate::record::{Batch, Limits, RecordError};
-use crate::types::{LogId, Offset, OpId};
+use crate::record::{Batch, Codec, Compression, Limits, RecordError};
+use crate::types::{ConnId, LogId, Offset, OpId};
 
 use super::Shard;
+use super::compute::Client;
 use super::disk::Op;
-use super::effect::{Compute, ComputeJob, Effect};
 use super::message::{Answer, AppendItem, AppendOutcome, Asker};
 
-/// Above this, work on a batch's bytes leaves the shard's loop.
+/// Above these, of a batch as it is and of its records inflated, work on a batch's bytes leaves the shard's loop.
 const INLINE_CODEC_BYTES_MAX: usize = 64 * 1024;
+const INLINE_INFLATED_BYTES_MAX: usize = 256 * 1024;
+/// Deflating takes so many times as long as inflating, or more.
+const DEFLATE_WEIGHT: usize = 16;
 
 /// One [`Ask::Append`](super::message::Ask::Append) that is not answered yet.
 pub struct Appending {
     asker: Asker,
+    client: Client,
     outcomes: Vec<AppendOutcome>,
     outstanding: usize,
 }
@@ -57,13 +61,21 @@ enum Progress {
 }
 
 impl Shard {
-    pub(super) fn serve_append(&mut self, asker: Asker, acks: i16, deadline_us: u64, items: Vec<AppendItem>) {
+    pub(super) fn serve_append(
+        &mut self,
+        asker: Asker,
+        conn: ConnId,
+        acks: i16,
+        deadline_us: u64,
+        items: Vec<AppendItem>,
+    ) {
         let append = self.new_id();
         let outcomes = Vec::with_capacity(items.len());
         self.appending.insert(
             append,
             Appending {
                 asker,
+                client: Client::Connection(asker.shard, conn),
                 outcomes,
                 outstanding: items.len(),
             },
@@ -138,26 +150,23 @@ impl Shard {
                 let partition = self.partition(log);
                 let limits = partition.batch_limits(pending.zstd_allowed);
                 let recompress = partition.recompression();
-                let is_heavy =
-                    records.len() > INLINE_CODEC_BYTES_MAX && (recompress.is_some() || claims_compression(&records));
-                let now_ms = self.now.wall_ms;
-                let job = move || prepare(records, &limits, recompress, now_ms);
-                if is_heavy {
-                    self.stats.batches_on_worker += 1;
-                    let op = self.new_op(Op::Checked(log));
-                    self.emit(Effect::Compute {
-                        op,
-                        what: Compute::Run(ComputeJob(Box::new(move || Box::new(job())))),
-                    });
-                    pending.state = Checked::OnWorker(op);
-                    self.partition_mut(log).pending.push_front(pending);
-                    return Progress::Blocked;
-                }
-                match job() {
-                    Ok(batch) => batch,
-                    Err(error) => {
+                match self.check_inline(records, &limits, recompress) {
+                    Ok(Ok(batch)) => batch,
+                    Ok(Err(error)) => {
                         self.append_done(pending.at, refused_batch(pending.at.slot, &error));
                         return Progress::Done;
+                    }
+                    Err(records) => {
+                        self.stats.batches_on_worker += 1;
+                        let client = self.appending[&pending.at.append].client;
+                        let now_ms = self.now.wall_ms;
+                        let op = self.compute(client, Op::Checked(log), move || {
+                            let batch = Batch::check(records, &limits, now_ms)?;
+                            recompressed(batch, recompress, &limits)
+                        });
+                        pending.state = Checked::OnWorker(op);
+                        self.partition_mut(log).pending.push_front(pending);
+                        return Progress::Blocked;
                     }
                 }
             }
@@ -179,6 +188,39 @@ impl Shard {
         }
         self.append(log, pending.at, batch);
         Progress::Done
+    }
+
+    /// Checks a batch, as long as that is little work; otherwise gives its bytes back as they were.
+    ///
+    /// The bytes of a compressed batch say nothing of what they inflate to, so that is found out: the loop inflates up to a
+    /// bound, and the worker thread begins anew.
+    fn check_inline(
+        &mut self,
+        records: BytesMut,
+        limits: &Limits,
+        recompress: Option<Compression>,
+    ) -> Result<Result<Batch, RecordError>, BytesMut> {
+        let codec = claimed_codec(&records);
+        let deflates = recompress.is_some_and(|to| to.codec as u8 != codec);
+        if codec == Codec::None as u8 && !deflates {
+            return Ok(Batch::check(records, limits, self.now.wall_ms));
+        }
+        let weight = if deflates { DEFLATE_WEIGHT } else { 1 };
+        let bytes_max = INLINE_INFLATED_BYTES_MAX.min(self.computing.inline_left) / weight;
+        if records.len() > bytes_max.min(INLINE_CODEC_BYTES_MAX) {
+            return Err(records);
+        }
+        let bytes = records.len();
+        let mut room = bytes_max;
+        let checked = Batch::check_within(records, limits, self.now.wall_ms, &mut room);
+        self.computing.inline_left -= bytes.max(bytes_max - room) * weight;
+        match checked {
+            Ok(checked) => Ok(checked.and_then(|batch| recompressed(batch, recompress, limits))),
+            Err(records) => {
+                self.stats.batches_handed_on += 1;
+                Err(records)
+            }
+        }
     }
 
     /// Offsets, log, journal. The batch is answered when its commit is durable.
@@ -344,13 +386,8 @@ impl Shard {
     }
 }
 
-fn prepare(
-    records: BytesMut,
-    limits: &Limits,
-    recompress: Option<crate::record::Compression>,
-    now_ms: i64,
-) -> Result<Batch, RecordError> {
-    let batch = Batch::check(records, limits, now_ms)?;
+/// The batch as its topic stores it.
+fn recompressed(batch: Batch, recompress: Option<Compression>, limits: &Limits) -> Result<Batch, RecordError> {
     match recompress {
         Some(to) if batch.codec()? != to.codec => batch.recompress(to, limits),
         _ => Ok(batch),
@@ -364,7 +401,7 @@ fn refused_batch(slot: usize, error: &RecordError) -> AppendOutcome {
     }
 }
 
-/// Whether an unchecked batch says that it is compressed: the codec is in the low bits of its attributes.
-fn claims_compression(records: &[u8]) -> bool {
-    records.get(22).is_some_and(|attributes| attributes & 7 != 0)
+/// The number of the codec that an unchecked batch claims: it is in the low bits of the attributes.
+fn claimed_codec(records: &[u8]) -> u8 {
+    records.get(22).map_or(0, |attributes| attributes & 7)
 }

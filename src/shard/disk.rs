@@ -2,10 +2,9 @@
 
 use crate::journal::Mode;
 use crate::log::DiskRead;
-use crate::record::{Batch, RecordError};
 use crate::types::{LogId, OpId};
 
-use super::effect::{ComputeReply, DiskError, DiskOp, DiskReply, Effect};
+use super::effect::{DiskError, DiskOp, DiskReply, Effect};
 use super::{Shard, Stage, boot, checkpoint, folders, stop};
 
 /// Whose completion it is.
@@ -106,16 +105,6 @@ impl Shard {
         if self.is_stopping() {
             self.stop_may_go_on();
         }
-    }
-
-    pub(super) fn computed(&mut self, op: OpId, result: ComputeReply) {
-        let Some(Op::Checked(log)) = self.ops.remove(&op) else {
-            unreachable!("work completes once")
-        };
-        let result = result
-            .downcast::<Result<Batch, RecordError>>()
-            .expect("the kind that was asked for");
-        self.checked(op, log, *result);
     }
 
     pub(super) fn is_serving(&self) -> bool {

@@ -199,10 +199,13 @@ pub enum DiskError {
     Io { message: String },
 }
 
+/// A shard asks for so much [`Effect::Compute`] at a time, and there are as many threads for it.
+pub const COMPUTE_WORKERS: usize = 2;
+
 /// Work in proportion to bytes that must not hold up the shard's loop; done on a worker thread.
 #[derive(Debug)]
 pub enum Compute {
-    /// Check a compressed batch's records, or recompress it: the closure is plain code over owned bytes.
+    /// Check a compressed batch's records, recompress it, or search it: the closure is plain code over owned bytes.
     Run(ComputeJob),
 }
 

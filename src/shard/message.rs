@@ -9,7 +9,7 @@ use bytes::{Bytes, BytesMut};
 
 use crate::controller::Image;
 use crate::error::ErrorCode;
-use crate::types::{LeaderEpoch, LogId, Offset, ProducerId, ShardId};
+use crate::types::{ConnId, LeaderEpoch, LogId, Offset, ProducerId, ShardId};
 use crate::wire::configs::*;
 use crate::wire::topics::*;
 
@@ -73,6 +73,8 @@ pub struct SealedLog {
 #[derive(Debug)]
 pub enum Ask {
     Append {
+        /// Of the shard that asks.
+        conn: ConnId,
         acks: i16,
         deadline_us: u64,
         items: Vec<AppendItem>,

@@ -28,6 +28,7 @@ mod append;
 mod boot;
 mod checkpoint;
 mod commit;
+mod compute;
 mod connection;
 #[cfg(test)]
 pub(crate) mod contract;
@@ -130,6 +131,7 @@ pub struct Shard {
     reading: Map<u64, read::Reading>,
     listing: Map<u64, offsets::Listing>,
     deleting: Map<u64, offsets::Deleting>,
+    computing: compute::Computing,
     interest: Map<Asker, Vec<LogId>>,
     /// Small batches are copied here, so that they do not pin the read buffers they arrived in.
     arena: BytesMut,
@@ -180,6 +182,7 @@ impl Shard {
             reading: Map::default(),
             listing: Map::default(),
             deleting: Map::default(),
+            computing: compute::Computing::default(),
             interest: Map::default(),
             arena: BytesMut::new(),
             journal,
@@ -226,6 +229,7 @@ impl Shard {
         self.run_upkeep();
         self.run_connections();
         self.begin_commit();
+        self.computing.new_round();
         self.leave(out);
     }
 
@@ -334,10 +338,11 @@ impl Shard {
     fn asked(&mut self, asker: Asker, ask: Ask) {
         match ask {
             Ask::Append {
+                conn,
                 acks,
                 deadline_us,
                 items,
-            } => self.serve_append(asker, acks, deadline_us, items),
+            } => self.serve_append(asker, conn, acks, deadline_us, items),
             Ask::Read { items, bytes_max, park } => self.serve_read(asker, items, bytes_max, park),
             Ask::ListOffsets { items } => self.serve_list_offsets(asker, items),
             Ask::EpochEnd { items } => self.serve_epoch_ends(asker, items),

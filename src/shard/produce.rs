@@ -91,6 +91,7 @@ impl Shard {
                     flow,
                     ShardId(shard as u16),
                     Ask::Append {
+                        conn: request.conn,
                         acks: body.acks,
                         deadline_us,
                         items,

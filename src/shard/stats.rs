@@ -34,6 +34,7 @@ counters! {
     appends_timed_out: "append timed out",
     duplicates: "duplicate batch not stored",
     batches_on_worker: "batch checked on a worker",
+    batches_handed_on: "batch handed on to a worker",
     checkpoints: "log checkpointed",
     tails_checkpointed: "partial block written",
     checkpoints_failed: "checkpoint failed",

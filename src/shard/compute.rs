@@ -1,0 +1,134 @@
+//! Work in proportion to bytes: a little of it is done on the loop, the rest on worker threads.
+//!
+//! Few jobs are given away at a time and whose turn it is goes round, so that one client's work waits for a job of each of
+//! the others and not for all of theirs.
+//!
+//! Invariants
+//! * At most [`COMPUTE_WORKERS`] jobs are given away; none waits while there are fewer.
+//! * Whoever is in `waiting` has a job there.
+
+use std::any::Any;
+use std::collections::VecDeque;
+
+use crate::types::{ConnId, OpId, ShardId};
+
+use super::Shard;
+use super::disk::Op;
+use super::effect::{COMPUTE_WORKERS, Compute, ComputeJob, ComputeReply, Effect};
+
+/// What batches may inflate to on the loop in one round.
+const INFLATED_BYTES_PER_ROUND: usize = 1024 * 1024;
+
+/// For whom work is done.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Client {
+    Connection(ShardId, ConnId),
+}
+
+pub struct Computing {
+    /// What batches may still inflate to on the loop in this round.
+    pub inline_left: usize,
+    running: usize,
+    waiting: VecDeque<(Client, VecDeque<(OpId, ComputeJob)>)>,
+}
+
+impl Default for Computing {
+    fn default() -> Computing {
+        Computing {
+            inline_left: INFLATED_BYTES_PER_ROUND,
+            running: 0,
+            waiting: VecDeque::new(),
+        }
+    }
+}
+
+impl Computing {
+    pub fn new_round(&mut self) {
+        self.inline_left = INFLATED_BYTES_PER_ROUND;
+    }
+
+    fn push(&mut self, client: Client, op: OpId, job: ComputeJob) {
+        match self.waiting.iter_mut().find(|(waiting, _)| *waiting == client) {
+            Some((_, jobs)) => jobs.push_back((op, job)),
+            None => self.waiting.push_back((client, VecDeque::from([(op, job)]))),
+        }
+    }
+
+    /// The next job that may be given away; its client is the last in line for another.
+    fn pop(&mut self) -> Option<(OpId, ComputeJob)> {
+        if self.running == COMPUTE_WORKERS {
+            return None;
+        }
+        let (client, mut jobs) = self.waiting.pop_front()?;
+        let next = jobs.pop_front();
+        if !jobs.is_empty() {
+            self.waiting.push_back((client, jobs));
+        }
+        self.running += 1;
+        next
+    }
+}
+
+impl Shard {
+    /// Runs `job` on a worker thread; what it gives comes to [`Shard::computed`].
+    pub(super) fn compute<T: Any + Send>(
+        &mut self,
+        client: Client,
+        op: Op,
+        job: impl FnOnce() -> T + Send + 'static,
+    ) -> OpId {
+        let op = self.new_op(op);
+        let job = ComputeJob(Box::new(move || Box::new(job())));
+        self.computing.push(client, op, job);
+        self.give_jobs_away();
+        op
+    }
+
+    fn give_jobs_away(&mut self) {
+        while let Some((op, job)) = self.computing.pop() {
+            let what = Compute::Run(job);
+            self.emit(Effect::Compute { op, what });
+        }
+    }
+
+    pub(super) fn computed(&mut self, op: OpId, result: ComputeReply) {
+        const KIND: &str = "the kind that was asked for";
+        self.computing.running -= 1;
+        self.give_jobs_away();
+        match self.ops.remove(&op).expect("work completes once") {
+            Op::Checked(log) => self.checked(op, log, *result.downcast().expect(KIND)),
+            _ => unreachable!("work of the disk completes as Disk"),
+        }
+        if self.is_stopping() {
+            self.stop_may_go_on();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_take_turns() {
+        let mut computing = Computing::default();
+        let of = |conn| Client::Connection(ShardId(0), ConnId(conn));
+        let mut push = |conn, ops: std::ops::Range<u64>| {
+            for op in ops {
+                computing.push(of(conn), OpId(op), ComputeJob(Box::new(|| Box::new(()))));
+            }
+        };
+        push(1, 10..15);
+        push(2, 20..22);
+        push(3, 30..31);
+        let mut given = Vec::new();
+        while let Some((op, _)) = computing.pop() {
+            given.push(op.0);
+            if computing.running == COMPUTE_WORKERS {
+                assert!(computing.pop().is_none());
+                computing.running -= 1;
+            }
+        }
+        assert_eq!(given, [10, 20, 30, 11, 21, 12, 13, 14]);
+    }
+}
