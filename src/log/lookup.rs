@@ -57,6 +57,37 @@ pub enum ListProgress {
     /// None: no record is like that.
     Done(Option<Found>),
     More(DiskRead),
+    /// [`Lookup::run`] it where that may take its time, and give what comes of it to [`Log::finish_lookup`].
+    Within(Lookup),
+}
+
+/// The search within one batch that would hold up whoever is asked: its records are compressed, or many.
+#[derive(Debug)]
+pub struct Lookup {
+    search: Search,
+    generation: u64,
+    batch: StampedBatch,
+}
+
+/// What a [`Lookup`] brought.
+#[derive(Debug)]
+pub struct LookupDone {
+    search: Search,
+    generation: u64,
+    /// Of the batch.
+    next_offset: Offset,
+    found: Result<Option<Found>, RecordError>,
+}
+
+impl Lookup {
+    pub fn run(self) -> LookupDone {
+        LookupDone {
+            search: self.search,
+            generation: self.generation,
+            next_offset: self.batch.next_offset(),
+            found: self.search.within(&self.batch),
+        }
+    }
 }
 
 /// The first batch from `from_offset` on whose max timestamp is at least `timestamp`, and in it the first such record.
@@ -70,6 +101,8 @@ pub(super) struct Search {
     newest: bool,
 }
 
+/// A batch of this many bytes, not compressed, is searched at once.
+const AT_ONCE_BYTES_MAX: usize = 64 * 1024;
 /// What one step of a search reads.
 const STEP_BYTES: u64 = 128 * 1024;
 
@@ -124,6 +157,17 @@ impl Log {
         }
     }
 
+    /// The log is not what it was when the search began.
+    fn search_again(&mut self, search: Search) -> Result<ListProgress, ReadError> {
+        if search.newest {
+            return self.list_offset(OffsetSpec::MaxTimestamp, search.upto);
+        }
+        self.search(Search {
+            from_offset: search.from_offset.max(self.start),
+            ..search
+        })
+    }
+
     fn search(&mut self, search: Search) -> Result<ListProgress, ReadError> {
         let candidate =
             |segment: &&super::Segment| segment.next > search.from_offset && segment.max_timestamp >= search.timestamp;
@@ -167,16 +211,54 @@ impl Log {
             for (at, header) in run.batches() {
                 if header.max_timestamp >= search.timestamp && header.next_offset() > search.from_offset {
                     let batch = StampedBatch::check(run.bytes.slice(at..at + header.size_bytes));
-                    if let Some(found) = batch
-                        .and_then(|batch| search.within(&batch))
-                        .map_err(damaged(&search))?
-                    {
-                        return Ok(ListProgress::Done(search.visible(found)));
+                    let batch = batch.map_err(damaged(&search))?;
+                    if let Some(progress) = self.search_batch(search, &batch)? {
+                        return Ok(progress);
                     }
                 }
             }
         }
         Ok(ListProgress::Done(None))
+    }
+
+    /// `None` when there is no such record in it.
+    fn search_batch(&self, search: Search, batch: &StampedBatch) -> Result<Option<ListProgress>, ReadError> {
+        if batch.is_compressed() || batch.size_bytes > AT_ONCE_BYTES_MAX {
+            return Ok(Some(ListProgress::Within(Lookup {
+                search,
+                generation: self.generation,
+                // What a read brought must stay with the thread that read it.
+                batch: batch.copied(),
+            })));
+        }
+        let found = search.within(batch).map_err(damaged(&search))?;
+        Ok(found.map(|found| ListProgress::Done(search.visible(found))))
+    }
+
+    /// Takes what a [`Lookup`] brought.
+    pub fn finish_lookup(&mut self, done: LookupDone) -> Result<ListProgress, ReadError> {
+        let search = done.search;
+        let found = done.found.map_err(damaged(&search));
+        if done.generation != self.generation {
+            return self.search_again(search);
+        }
+        match found? {
+            Some(found) if found.offset < self.start => self.search_again(search),
+            Some(found) => Ok(ListProgress::Done(search.visible(found))),
+            None => self.search(Search {
+                from_offset: done.next_offset,
+                ..search
+            }),
+        }
+    }
+
+    /// There was no such file. The lookup is planned again when its segment was deleted meanwhile; `None` when the file is one
+    /// of this log's still.
+    pub fn missed_list(&mut self, read: &DiskRead) -> Option<Result<ListProgress, ReadError>> {
+        let Goal::List(search) = read.goal else {
+            panic!("{}: a fetch's read missed as a lookup's", self.name)
+        };
+        (!self.has_file(&read.file)).then(|| self.search_again(search))
     }
 
     /// Takes what a [`DiskRead`] of [`Log::list_offset`] brought.
@@ -185,7 +267,7 @@ impl Log {
             panic!("{}: a fetch's read finished as a lookup's", self.name)
         };
         if read.generation != self.generation {
-            return self.search(search);
+            return self.search_again(search);
         }
         let offset = search.from_offset;
         let view = read.view(bytes).ok_or(ReadError::Missing { offset })?;
@@ -193,15 +275,12 @@ impl Log {
         let ended = walk(&view, Depth::Crc, |batch| {
             let header = &batch.header;
             if header.max_timestamp >= search.timestamp && header.next_offset() > search.from_offset {
-                found = search.within(&batch.slice_of(&view));
+                found = self.search_batch(search, &batch.slice_of(&view));
             }
             !matches!(found, Ok(None))
         });
         match ended {
-            None => {
-                let found = found.map_err(damaged(&search))?;
-                Ok(ListProgress::Done(found.and_then(|found| search.visible(found))))
-            }
+            None => Ok(found?.expect("the walk ended because of it")),
             Some(Ended::Damaged { .. } | Ended::Zeros) => Err(ReadError::Damaged { offset }),
             Some(Ended::NeedsMore { at, size }) => {
                 if let Some(next) = read.go_on(&view, at, size, STEP_BYTES + BLOCK_BYTES) {

@@ -5,6 +5,7 @@
 //! | [`Log::append_leader`], then a journal frame | [`Appended`]: the batch at its place |
 //! | [`Log::committed`] when the frame's commit is done | |
 //! | [`Log::read`], a disk read, [`Log::finish_read`] or [`Log::missed_read`] | slices of memory, or [`DiskRead`]s until there are whole batches |
+//! | [`Log::list_offset`], a disk read or a [`Lookup`] run, and the finish of its kind | the offset, or what to do next |
 //! | [`Log::checkpoint`], writes and syncs, [`Log::checkpointed`] | [`CheckpointStep`]: whole blocks for a segment |
 //! | [`Log::recovery_point`], a file replaced, [`Log::recovery_point_saved`] | what the next start need not scan for |
 //! | [`Recovering`] at a start | which blocks to read, then a log and a report |
@@ -45,7 +46,7 @@ use tail::Tail;
 pub use append::{AppendError, Appended};
 pub use checkpoint::{CheckpointStep, SegmentWrite};
 pub use disk_read::DiskRead;
-pub use lookup::{Found, ListProgress, OffsetSpec};
+pub use lookup::{Found, ListProgress, Lookup, LookupDone, OffsetSpec};
 pub use point::{PointError, RECOVERY_POINT, RecoveryPoint, describe_recovery_point};
 pub use read::{ReadError, ReadPlan, ReadProgress};
 pub use recover::{Journaled, Recovered, Recovering, RecoveringSeed, RecoveryStep, Replay, ReplayedAppend};

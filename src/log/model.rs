@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use bytes::{Bytes, BytesMut};
 use proptest::prelude::*;
 
-use crate::record::{BatchBuilder, StampedBatch};
+use crate::record::{BatchBuilder, Codec, StampedBatch};
 use crate::types::{BLOCK_BYTES, Entry, File, FileIds, LogId, Now, OPERATION_BYTES_MAX, Offset, Random, Uuid};
 
 use super::*;
@@ -136,7 +136,7 @@ pub(super) struct Written {
     pub base: Offset,
     pub next: Offset,
     pub bytes: Bytes,
-    timestamps: Vec<i64>,
+    pub timestamps: Vec<i64>,
 }
 
 pub(super) struct World {
@@ -219,7 +219,9 @@ impl World {
     }
 
     pub fn append(&mut self, records: usize, value_bytes: usize) {
-        let mut builder = BatchBuilder::new().producer(9, 0, self.sequence);
+        // Few enough to leave the sizes what they are asked to be.
+        let codec = if records > 3 { Codec::Lz4 } else { Codec::None };
+        let mut builder = BatchBuilder::new().producer(9, 0, self.sequence).compression(codec);
         let mut timestamps = Vec::new();
         for _ in 0..records {
             let timestamp = self.now.wall_ms + self.random.below(500) as i64;
@@ -546,7 +548,12 @@ impl World {
     }
 
     pub fn list(&mut self, spec: OffsetSpec) -> Option<Found> {
-        let mut progress = self.log.list_offset(spec, self.log.durable()).unwrap();
+        let progress = self.log.list_offset(spec, self.log.durable()).unwrap();
+        self.list_on(progress)
+    }
+
+    /// Does what a lookup asks for, to its end.
+    pub fn list_on(&mut self, mut progress: ListProgress) -> Option<Found> {
         loop {
             match progress {
                 ListProgress::Done(found) => return found,
@@ -554,6 +561,7 @@ impl World {
                     let bytes = self.disk.read(&read.file, read.position, read.len);
                     progress = self.log.finish_list(&read, bytes).unwrap();
                 }
+                ListProgress::Within(lookup) => progress = self.log.finish_lookup(lookup.run()).unwrap(),
             }
         }
     }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use crate::error::ErrorCode;
 use crate::record::scan::Depth;
-use crate::types::{BLOCK_BYTES, Offset, Position};
+use crate::types::{BLOCK_BYTES, File, Offset, Position};
 
 use super::Log;
 use super::disk_read::{DiskRead, Ended, Goal, Stretch, walk};
@@ -265,11 +265,12 @@ impl Log {
         let Goal::Read(wanted) = &read.goal else {
             panic!("{}: a lookup's read missed as a fetch's", self.name)
         };
-        let is_ours = |segment: &Segment| segment.file().is_some_and(|file| file.id == read.file.id);
-        if self.segments.iter().any(is_ours) {
-            return None;
-        }
-        Some(self.read_again(wanted, wanted.offset))
+        (!self.has_file(&read.file)).then(|| self.read_again(wanted, wanted.offset))
+    }
+
+    pub(super) fn has_file(&self, file: &File) -> bool {
+        let is_it = |segment: &Segment| segment.file().is_some_and(|ours| ours.id == file.id);
+        self.segments.iter().any(is_it)
     }
 
     fn read_again(&mut self, wanted: &Wanted, offset: Offset) -> Result<ReadProgress, ReadError> {

@@ -516,6 +516,59 @@ fn a_segment_is_deleted_while_it_is_read() {
     assert!(world.log.missed_read(&reads[1]).is_none(), "it ought to be there");
 }
 
+#[test]
+fn a_segment_is_deleted_while_a_time_is_looked_up() {
+    let mut world = stopped_world();
+    world.start();
+    let end = world.log.end();
+    let planned =
+        |world: &mut World, timestamp| match world.log.list_offset(OffsetSpec::Timestamp(timestamp), end).unwrap() {
+            ListProgress::More(read) => read,
+            other => panic!("it needs no read: {other:?}"),
+        };
+    let second = world.log.segments[1].base;
+    let timestamps = world.batches.iter().flat_map(|batch| batch.timestamps.iter().copied());
+    let newest = timestamps.max().unwrap();
+    let reads = [planned(&mut world, 0), planned(&mut world, newest)];
+    world.raise_start(second);
+    world.commit();
+    while world.log.segments[0].base < second {
+        world.delete();
+    }
+    assert!(world.log.missed_list(&reads[1]).is_none(), "it ought to be there");
+    let again = world
+        .log
+        .missed_list(&reads[0])
+        .expect("it is nobody's any more")
+        .unwrap();
+    assert_eq!(world.list_on(again).map(|found| found.offset), Some(second));
+}
+
+#[test]
+fn a_batch_is_gone_while_it_is_searched() {
+    let lookup = |world: &mut World, timestamp| {
+        let upto = world.log.durable();
+        match world.log.list_offset(OffsetSpec::Timestamp(timestamp), upto).unwrap() {
+            ListProgress::Within(lookup) => lookup,
+            other => panic!("it is searched at once: {other:?}"),
+        }
+    };
+    let mut world = World::new(7);
+    (0..3).for_each(|_| world.append(4, 100));
+    world.commit();
+    let batch = world.batches[1].clone();
+    // Deleted: what comes behind it is found.
+    let done = lookup(&mut world, 0).run();
+    world.raise_start(batch.base + 2);
+    let progress = world.log.finish_lookup(done).unwrap();
+    assert_eq!(world.list_on(progress).map(|found| found.offset), Some(batch.base + 2));
+    // Cut off: what was found is of a log that is no more.
+    let done = lookup(&mut world, 0).run();
+    world.log.generation += 1;
+    let progress = world.log.finish_lookup(done).unwrap();
+    assert!(matches!(progress, ListProgress::Within(_)), "{progress:?}");
+}
+
 /// The check and the lookup agree on what a batch may inflate to.
 #[test]
 fn a_time_within_a_batch_of_150_megabytes() {

@@ -15,6 +15,7 @@ use crate::types::{ConnId, OpId, ShardId};
 use super::Shard;
 use super::disk::Op;
 use super::effect::{COMPUTE_WORKERS, Compute, ComputeJob, ComputeReply, Effect};
+use super::message::Asker;
 
 /// What batches may inflate to on the loop in one round.
 const INFLATED_BYTES_PER_ROUND: usize = 1024 * 1024;
@@ -23,6 +24,8 @@ const INFLATED_BYTES_PER_ROUND: usize = 1024 * 1024;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Client {
     Connection(ShardId, ConnId),
+    /// One of a kind that a connection has one of at a time.
+    Request(Asker),
 }
 
 pub struct Computing {
@@ -97,6 +100,9 @@ impl Shard {
         self.give_jobs_away();
         match self.ops.remove(&op).expect("work completes once") {
             Op::Checked(log) => self.checked(op, log, *result.downcast().expect(KIND)),
+            Op::LookedUp { listing, index, log } => {
+                self.looked_up(listing, index, log, *result.downcast().expect(KIND));
+            }
             _ => unreachable!("work of the disk completes as Disk"),
         }
         if self.is_stopping() {

@@ -29,6 +29,12 @@ pub enum Op {
     },
     /// A batch on a worker thread.
     Checked(LogId),
+    /// A batch in which a time is looked up on a worker thread.
+    LookedUp {
+        listing: u64,
+        index: usize,
+        log: LogId,
+    },
     Checkpoint(checkpoint::Step),
     Boot(boot::BootOp),
     Folder(LogId, folders::FolderStep),
@@ -100,7 +106,7 @@ impl Shard {
                     tracing::warn!("{error}");
                 }
             }
-            Op::Checked(_) => unreachable!("work on a worker thread completes as Computed"),
+            Op::Checked(_) | Op::LookedUp { .. } => unreachable!("work on a worker thread completes as Computed"),
         }
         if self.is_stopping() {
             self.stop_may_go_on();

@@ -130,6 +130,8 @@ pub struct Shard {
     blocked: BTreeSet<LogId>,
     reading: Map<u64, read::Reading>,
     listing: Map<u64, offsets::Listing>,
+    /// Lookups of a time on their way through worker threads.
+    lookups: usize,
     deleting: Map<u64, offsets::Deleting>,
     computing: compute::Computing,
     interest: Map<Asker, Vec<LogId>>,
@@ -181,6 +183,7 @@ impl Shard {
             blocked: BTreeSet::new(),
             reading: Map::default(),
             listing: Map::default(),
+            lookups: 0,
             deleting: Map::default(),
             computing: compute::Computing::default(),
             interest: Map::default(),

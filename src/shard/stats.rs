@@ -35,6 +35,8 @@ counters! {
     duplicates: "duplicate batch not stored",
     batches_on_worker: "batch checked on a worker",
     batches_handed_on: "batch handed on to a worker",
+    lookups_on_worker: "time looked up on a worker",
+    lookups_deferred: "lookup waited for another of its request",
     checkpoints: "log checkpointed",
     tails_checkpointed: "partial block written",
     checkpoints_failed: "checkpoint failed",

@@ -3,6 +3,7 @@
 //! Every test has a [`Neighbour`](crate::client::Neighbour), another connection that is served all the time.
 
 mod batches;
+mod bombs;
 mod damage;
 mod device;
 mod disk_full;
