@@ -196,7 +196,7 @@ impl Producer {
     }
 
     fn new_batch(&mut self, scene: &mut Scene) -> Sending {
-        let count = 1 + scene.random().below(6) * scene.random().below(4);
+        let mut count = 1 + scene.random().below(6) * scene.random().below(4);
         let codec = match scene.random().below(8) {
             0 => Codec::Lz4,
             1 => Codec::Snappy,
@@ -204,6 +204,11 @@ impl Producer {
             3 => Codec::Zstd,
             _ => Codec::None,
         };
+        // Snappy makes them no smaller than the topic allows.
+        let long = !matches!(codec, Codec::None | Codec::Snappy) && scene.random().below(20) == 0;
+        if long {
+            count = 1;
+        }
         let mut builder = BatchBuilder::new().compression(codec);
         if let Some((id, epoch)) = self.producer {
             builder = builder.producer(id, epoch, self.next_sequence);
@@ -212,9 +217,11 @@ impl Producer {
         let mut numbers = Vec::new();
         let mut bytes = 0;
         for _ in 0..count {
-            let number = scene.oracle.new_record(scene.client, self.log(), self.idempotent);
+            // Now and then its clock is behind.
+            let timestamp = now_ms - (scene.random().below(40) as i64 - 20).max(0);
+            let number = (scene.oracle).new_record(scene.client, self.log(), self.idempotent, timestamp, long);
             let value = value(number);
-            builder = builder.record(now_ms, None, Some(&value));
+            builder = builder.record(timestamp, None, Some(&value));
             numbers.push(number);
             bytes += value.len();
             if bytes > 5_000 {
@@ -432,6 +439,8 @@ pub struct Consumer {
     use_session: bool,
     session: (i32, i32),
     is_listing: bool,
+    /// A time that it asks for, and the offset of a record that has it.
+    looking_up: Option<(i64, Offset)>,
     outstanding: Option<i32>,
     pub found: BTreeMap<Offset, Vec<u8>>,
     /// Read once from the start to the end that is there, keeping everything.
@@ -454,6 +463,7 @@ impl Consumer {
             use_session: random.below(2) == 0,
             session: (0, 0),
             is_listing: false,
+            looking_up: None,
             outstanding: None,
             found: BTreeMap::new(),
             once,
@@ -487,23 +497,18 @@ impl Consumer {
         if self.line.conn.is_none() {
             return self.line.connect(scene);
         }
+        self.looking_up = None;
         let Some(offset) = self.offset else {
-            let request = ListOffsetsRequest {
-                replica_id: -1,
-                topics: vec![ListOffsetsTopic {
-                    name: scene.topics.names[self.topic].clone(),
-                    partitions: vec![ListOffsetsPartition {
-                        partition_index: self.partition,
-                        timestamp: -2,
-                        ..Default::default()
-                    }],
-                }],
-                ..Default::default()
-            };
-            self.is_listing = true;
-            self.outstanding = Some(self.line.send(scene, &request, 7));
-            return;
+            return self.list(scene, -2);
         };
+        if !self.once && scene.random().below(8) == 0 {
+            self.looking_up = (scene.oracle)
+                .some_record(self.log(), &mut scene.world.random)
+                .map(|(offset, timestamp)| (timestamp, offset));
+            if let Some((timestamp, _)) = self.looking_up {
+                return self.list(scene, timestamp);
+            }
+        }
         let (name, topic_id) = match self.version {
             13.. => (String::new(), self.topic_id),
             _ => (scene.topics.names[self.topic].clone(), TopicId::ZERO),
@@ -530,10 +535,35 @@ impl Consumer {
         self.outstanding = Some(self.line.send(scene, &request, self.version));
     }
 
+    fn list(&mut self, scene: &mut Scene, timestamp: i64) {
+        let request = ListOffsetsRequest {
+            replica_id: -1,
+            topics: vec![ListOffsetsTopic {
+                name: scene.topics.names[self.topic].clone(),
+                partitions: vec![ListOffsetsPartition {
+                    partition_index: self.partition,
+                    timestamp,
+                    ..Default::default()
+                }],
+            }],
+            ..Default::default()
+        };
+        self.is_listing = true;
+        self.outstanding = Some(self.line.send(scene, &request, 7));
+    }
+
     fn listed(&mut self, scene: &mut Scene, bytes: &Bytes) {
         let (_, answer) = response::<ListOffsetsRequest>(bytes, 7);
         let partition = &answer.topics[0].partitions[0];
         match ErrorCode::from_code(partition.error_code).expect("a known code") {
+            ErrorCode::None if self.looking_up.is_some() => {
+                let (wanted, promised) = self.looking_up.expect("just seen");
+                // By name, the answer may be of a topic that was made anew meanwhile.
+                if !self.is_gone(scene) {
+                    scene.world.count("time looked up");
+                    (scene.oracle).looked_up(self.log(), wanted, promised, partition.offset, partition.timestamp);
+                }
+            }
             ErrorCode::None => {
                 self.offset = Some(partition.offset);
                 self.start = partition.offset;

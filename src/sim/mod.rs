@@ -38,6 +38,7 @@ pub struct Report {
 /// Counted by the simulated world, its clients, and the shards ([`Stats`](crate::shard::Stats)).
 pub const SOMETIMES: &[&str] = &[
     "append waited for room",
+    "batch handed on to a worker",
     "bit flipped in a journal",
     "bit flipped in a recovery point",
     "bit flipped in a segment",
@@ -92,6 +93,8 @@ pub const SOMETIMES: &[&str] = &[
     "shard sealed",
     "stop while starting",
     "superblock written",
+    "time looked up",
+    "time looked up on a worker",
     "topic created",
     "topic deleted",
     "unflushed sectors lost",

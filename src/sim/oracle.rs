@@ -16,6 +16,7 @@ struct Sent {
     log: LogId,
     /// An idempotent producer's record is stored at most once, and in order.
     idempotent: bool,
+    timestamp: i64,
 }
 
 #[derive(Default, Debug)]
@@ -50,8 +51,18 @@ pub struct Oracle {
     pub seen_records: u64,
 }
 
+/// One number in so many is of a record that is long and all the same, so that a few bytes inflate to it.
+const LONG_ONE_IN: RecordNumber = 64;
+
+fn is_long(number: RecordNumber) -> bool {
+    number.is_multiple_of(LONG_ONE_IN)
+}
+
 /// The value of a record: its number, then bytes that follow from it.
 pub fn value(number: RecordNumber) -> Vec<u8> {
+    if is_long(number) {
+        return number.to_be_bytes().repeat(40_000);
+    }
     let mut random = Random::new(number.wrapping_mul(0x2545_F491_4F6C_DD1D));
     let len = match random.below(50) {
         0 => 3000 + random.below(6_000) as usize,
@@ -80,17 +91,74 @@ impl Oracle {
         }
     }
 
-    pub fn new_record(&mut self, producer: usize, log: LogId, idempotent: bool) -> RecordNumber {
+    pub fn new_record(
+        &mut self,
+        producer: usize,
+        log: LogId,
+        idempotent: bool,
+        timestamp: i64,
+        long: bool,
+    ) -> RecordNumber {
         self.last_number += 1;
+        while is_long(self.last_number) != long {
+            self.last_number += 1;
+        }
         self.sent.insert(
             self.last_number,
             Sent {
                 producer,
                 log,
                 idempotent,
+                timestamp,
             },
         );
         self.last_number
+    }
+
+    /// A record that was acknowledged or seen in `log`: its offset and its timestamp.
+    pub fn some_record(&self, log: LogId, random: &mut Random) -> Option<(Offset, i64)> {
+        let truth = self.logs.get(&log)?;
+        let known = if truth.acked.is_empty() {
+            &truth.seen
+        } else {
+            &truth.acked
+        };
+        let nth = random.below(known.len().max(1) as u64) as usize;
+        let (offset, number) = known.iter().nth(nth)?;
+        Some((*offset, self.sent[number].timestamp))
+    }
+
+    /// ListOffsets answered that the first record at or after `wanted` is at `offset` and has `timestamp`. `promised` is such
+    /// a record that was there before it was asked.
+    pub fn looked_up(&self, log: LogId, wanted: i64, promised: Offset, offset: Offset, timestamp: i64) {
+        let Some(truth) = self.logs.get(&log) else { return };
+        if truth.damaged || self.has_forgotten || truth.deleted {
+            return;
+        }
+        let is_kept = self.retains_all && promised >= truth.start_max;
+        if offset < 0 {
+            assert!(!is_kept, "{log}: nothing at or after {wanted}, and {promised} is");
+            return;
+        }
+        assert!(timestamp >= wanted, "{log}: {timestamp} at {offset} is before {wanted}");
+        assert!(
+            offset <= promised || !is_kept,
+            "{log}: {promised} is at or after {wanted}, and {offset} was answered"
+        );
+        for known in [&truth.acked, &truth.seen] {
+            if let Some(number) = known.get(&offset) {
+                assert_eq!(
+                    self.sent[number].timestamp, timestamp,
+                    "{log}: the timestamp at {offset}"
+                );
+            }
+            let mut earlier = known.range(truth.start_max..offset.max(truth.start_max));
+            let earlier = earlier.find(|(_, number)| self.retains_all && self.sent[number].timestamp >= wanted);
+            assert!(
+                earlier.is_none(),
+                "{log}: {earlier:?} is at or after {wanted}, and {offset} was answered"
+            );
+        }
     }
 
     /// Produce answered without an error.
