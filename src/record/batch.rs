@@ -495,16 +495,17 @@ impl Batch {
     /// The same records under another codec, for a topic whose `compression.type` names one. The result may be larger than
     /// `limits` allow, which is an error.
     pub fn recompress(self, to: Compression, limits: &Limits) -> Result<Batch, RecordError> {
-        let codec = self.header.codec()?;
-        let records = compress::inflate(
-            codec,
-            self.bytes.freeze().slice(HEADER_BYTES..),
-            limits.inflated_bytes_max,
-        )?;
         let mut header = self.header;
         header.set_codec(to.codec);
         let mut bytes = BytesMut::zeroed(HEADER_BYTES);
-        compress::deflate(to, &records, &mut bytes);
+        compress::transcode(
+            self.header.codec()?,
+            &self.bytes[HEADER_BYTES..],
+            limits.inflated_bytes_max,
+            to,
+            limits.batch_bytes_max,
+            &mut bytes,
+        )?;
         header.size_bytes = bytes.len();
         if header.size_bytes > limits.batch_bytes_max {
             return Err(RecordError::TooLarge {

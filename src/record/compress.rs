@@ -10,6 +10,7 @@
 use std::fmt;
 use std::io::{Read, Write};
 
+use bytes::buf::Writer;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use flate2::bufread::MultiGzDecoder;
 use flate2::write::GzEncoder;
@@ -166,6 +167,18 @@ impl<'a> Inflate<'a> {
         Ok(read)
     }
 
+    /// Fills `out`, or what is left goes into it.
+    fn fill(&mut self, out: &mut [u8]) -> Result<usize, RecordError> {
+        let mut end = 0;
+        while end < out.len() {
+            match self.read(&mut out[end..])? {
+                0 => break,
+                read => end += read,
+            }
+        }
+        Ok(end)
+    }
+
     /// What may still be read.
     pub fn room(&self) -> usize {
         self.room
@@ -309,44 +322,116 @@ pub fn inflate(codec: Codec, records: Bytes, bytes_max: usize) -> Result<Bytes, 
 
 /// Appends `records`, compressed, to `out`.
 pub fn deflate(to: Compression, records: &[u8], out: &mut BytesMut) {
-    const MEMORY: &str = "writing to memory does not fail";
-    match to.codec {
-        Codec::None => out.extend_from_slice(records),
-        Codec::Gzip => {
-            let level = match to.level {
-                -1 => flate2::Compression::default(),
-                level => flate2::Compression::new(level.clamp(1, 9) as u32),
-            };
-            let mut encoder = GzEncoder::new(out.writer(), level);
-            encoder.write_all(records).expect(MEMORY);
-            encoder.finish().expect(MEMORY);
-        }
-        Codec::Snappy => {
-            out.extend_from_slice(&XERIAL_HEADER);
-            let mut encoder = snap::raw::Encoder::new();
-            for block in records.chunks(XERIAL_BLOCK_BYTES) {
-                let length_at = out.len();
-                out.put_u32(0);
-                out.put_bytes(0, snap::raw::max_compress_len(block.len()));
-                let bytes = encoder
-                    .compress(block, &mut out[length_at + 4..])
-                    .expect("the room is what it asks for");
-                out[length_at..length_at + 4].copy_from_slice(&(bytes as u32).to_be_bytes());
-                out.truncate(length_at + 4 + bytes);
+    let mut deflate = Deflate::new(to, out, Some(records.len()));
+    deflate.write(records);
+    deflate.finish();
+}
+
+/// Appends the records of a batch, inflated piece by piece and compressed anew, to `out`, until that is larger than
+/// `bytes_max`, or complete.
+pub fn transcode(
+    from: Codec,
+    records: &[u8],
+    inflated_bytes_max: usize,
+    to: Compression,
+    bytes_max: usize,
+    out: &mut BytesMut,
+) -> Result<(), RecordError> {
+    let mut source = Inflate::new(from, records, inflated_bytes_max)?;
+    let mut piece = vec![0; PIECE_BYTES];
+    let mut bytes = source.fill(&mut piece)?;
+    let mut deflate = Deflate::new(to, out, (bytes < PIECE_BYTES).then_some(bytes));
+    while bytes > 0 && deflate.written() <= bytes_max {
+        deflate.write(&piece[..bytes]);
+        bytes = source.fill(&mut piece)?;
+    }
+    deflate.finish();
+    Ok(())
+}
+
+/// What of a batch that is recompressed is in memory at a time: whole blocks of every codec's.
+const PIECE_BYTES: usize = 128 * 1024;
+const MEMORY: &str = "writing to memory does not fail";
+
+/// Records going into a codec, piece by piece; the last one is the only one that is not whole blocks.
+enum Deflate<'a> {
+    Plain(&'a mut BytesMut),
+    Gzip(GzEncoder<Writer<&'a mut BytesMut>>),
+    Snappy(&'a mut BytesMut),
+    Lz4(FrameEncoder<Writer<&'a mut BytesMut>>),
+    Zstd(zstd::Encoder<'static, Writer<&'a mut BytesMut>>),
+}
+
+impl<'a> Deflate<'a> {
+    /// `size` is that of all pieces, if it is known.
+    fn new(to: Compression, out: &'a mut BytesMut, size: Option<usize>) -> Deflate<'a> {
+        match to.codec {
+            Codec::None => Deflate::Plain(out),
+            Codec::Gzip => {
+                let level = match to.level {
+                    -1 => flate2::Compression::default(),
+                    level => flate2::Compression::new(level.clamp(1, 9) as u32),
+                };
+                Deflate::Gzip(GzEncoder::new(out.writer(), level))
+            }
+            Codec::Snappy => {
+                out.extend_from_slice(&XERIAL_HEADER);
+                Deflate::Snappy(out)
+            }
+            Codec::Lz4 => {
+                let frame = FrameInfo::new()
+                    .block_mode(BlockMode::Independent)
+                    .block_size(BlockSize::Max64KB);
+                Deflate::Lz4(FrameEncoder::with_frame_info(frame, out.writer()))
+            }
+            Codec::Zstd => {
+                let mut encoder = zstd::Encoder::new(out.writer(), to.level).expect("any level is clamped by zstd");
+                // Otherwise the higher levels ready hundreds of megabytes for the smallest batch.
+                let size = size.map(|size| size as u64);
+                encoder.set_pledged_src_size(size).expect("nothing was written yet");
+                Deflate::Zstd(encoder)
             }
         }
-        Codec::Lz4 => {
-            let frame = FrameInfo::new()
-                .block_mode(BlockMode::Independent)
-                .block_size(BlockSize::Max64KB);
-            let mut encoder = FrameEncoder::with_frame_info(frame, out.writer());
-            encoder.write_all(records).expect(MEMORY);
-            encoder.finish().expect(MEMORY);
+    }
+
+    fn write(&mut self, records: &[u8]) {
+        match self {
+            Deflate::Plain(out) => out.extend_from_slice(records),
+            Deflate::Gzip(encoder) => encoder.write_all(records).expect(MEMORY),
+            Deflate::Snappy(out) => {
+                let mut encoder = snap::raw::Encoder::new();
+                for block in records.chunks(XERIAL_BLOCK_BYTES) {
+                    let length_at = out.len();
+                    out.put_u32(0);
+                    out.put_bytes(0, snap::raw::max_compress_len(block.len()));
+                    let bytes = encoder
+                        .compress(block, &mut out[length_at + 4..])
+                        .expect("the room is what it asks for");
+                    out[length_at..length_at + 4].copy_from_slice(&(bytes as u32).to_be_bytes());
+                    out.truncate(length_at + 4 + bytes);
+                }
+            }
+            Deflate::Lz4(encoder) => encoder.write_all(records).expect(MEMORY),
+            Deflate::Zstd(encoder) => encoder.write_all(records).expect(MEMORY),
         }
-        Codec::Zstd => {
-            let mut encoder = zstd::Encoder::new(out.writer(), to.level).expect("any level is clamped by zstd");
-            encoder.write_all(records).expect(MEMORY);
-            encoder.finish().expect(MEMORY);
+    }
+
+    /// What has come out so far, with what was there before.
+    fn written(&self) -> usize {
+        match self {
+            Deflate::Plain(out) | Deflate::Snappy(out) => out.len(),
+            Deflate::Gzip(encoder) => encoder.get_ref().get_ref().len(),
+            Deflate::Lz4(encoder) => encoder.get_ref().get_ref().len(),
+            Deflate::Zstd(encoder) => encoder.get_ref().get_ref().len(),
+        }
+    }
+
+    fn finish(self) {
+        match self {
+            Deflate::Plain(_) | Deflate::Snappy(_) => {}
+            Deflate::Gzip(encoder) => drop(encoder.finish().expect(MEMORY)),
+            Deflate::Lz4(encoder) => drop(encoder.finish().expect(MEMORY)),
+            Deflate::Zstd(encoder) => drop(encoder.finish().expect(MEMORY)),
         }
     }
 }
