@@ -16,7 +16,7 @@ use flate2::bufread::MultiGzDecoder;
 use flate2::write::GzEncoder;
 use lz4_flex::frame::{BlockMode, BlockSize, FrameDecoder, FrameEncoder, FrameInfo};
 
-use super::batch::RecordError;
+use super::error::RecordError;
 
 /// How the records of a batch are compressed: bits 0-2 of its attributes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]

@@ -10,13 +10,15 @@ pub mod batch;
 pub mod build;
 pub mod compress;
 pub mod crc;
+pub mod error;
 pub mod read;
 pub mod scan;
 pub mod varint;
 mod walk;
 
-pub use batch::{Batch, Header, INFLATED_BYTES_MAX, Limits, RecordError, StampedBatch, TimestampType};
+pub use batch::{Batch, Header, INFLATED_BYTES_MAX, Limits, StampedBatch, TimestampType};
 pub use build::BatchBuilder;
 pub use compress::{Codec, Compression};
+pub use error::RecordError;
 pub use read::{Record, Records};
 pub use scan::{Scan, Stop, View};

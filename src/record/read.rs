@@ -4,7 +4,8 @@ use bytes::Bytes;
 
 use crate::types::Offset;
 
-use super::batch::{HEADER_BYTES, Header, INFLATED_BYTES_MAX, RecordError, StampedBatch, TimestampType};
+use super::batch::{HEADER_BYTES, Header, INFLATED_BYTES_MAX, StampedBatch, TimestampType};
+use super::error::RecordError;
 use super::varint::{read_int, read_long};
 use super::{compress, walk};
 

@@ -2,9 +2,8 @@
 
 use bytes::Bytes;
 
-use super::batch::{
-    HEADER_BYTES, Header, PREFIX_BYTES, RecordError, StampedBatch, check_crc, check_offsets, size_of_batch,
-};
+use super::batch::{HEADER_BYTES, Header, PREFIX_BYTES, StampedBatch, check_crc, check_offsets, size_of_batch};
+use super::error::RecordError;
 
 /// How closely a [`Scan`] looks at each batch.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
