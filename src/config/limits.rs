@@ -7,10 +7,15 @@ use super::BrokerConfig;
 pub struct Limits {
     /// Requests that arrived and are not answered.
     pub request_bytes: usize,
+    /// What one connection may hold of these for as long as its client wishes: a fetch that waits for more, and what is read
+    /// behind it. A larger fetch is answered at once.
+    pub waiting_bytes: usize,
     /// Records that are not yet in their segments; when used up, appends wait.
     pub dirty_bytes: u64,
     /// Records that are in their segments and kept for consumers.
     pub cache_bytes: u64,
+    /// Records on their way to clients; beyond it each fetch gets little.
+    pub outgoing_bytes: usize,
     /// The ring file.
     pub journal_bytes: u64,
     /// The largest batch that any topic may allow: four of them fit the ring.
@@ -26,10 +31,15 @@ impl BrokerConfig {
         let dirty_bytes = (self.dirty_bytes / shards as u64)
             .max(DIRTY_BYTES_MIN)
             .min(self.journal_bytes / 2);
+        let request_bytes = (self.queued_max_request_bytes / shards).max(REQUEST_BYTES_MIN);
+        let cache_bytes = (self.cache_bytes / shards as u64).max(CACHE_BYTES_MIN);
         Limits {
-            request_bytes: (self.queued_max_request_bytes / shards).max(REQUEST_BYTES_MIN),
+            request_bytes,
+            waiting_bytes: request_bytes / 32,
             dirty_bytes,
-            cache_bytes: (self.cache_bytes / shards as u64).max(CACHE_BYTES_MIN),
+            cache_bytes,
+            // What is sent may have left the cache, or never been in it.
+            outgoing_bytes: (cache_bytes as usize / 2).max(CACHE_BYTES_MIN as usize),
             journal_bytes: self.journal_bytes,
             batch_bytes_max: self.journal_bytes / 4,
             connections: self.max_connections.div_ceil(shards),

@@ -4,10 +4,15 @@
 //! is answered. When it is used up, connections stop reading and wait in line. Frames that began and cannot finish would
 //! then wait for each other for ever, so there is one lane: its holder may read one frame to the end whatever is left.
 //!
+//! A client may make its own request wait, a fetch for weeks, and the requests behind it with it. While it does, it gets a
+//! small share and no lane.
+//!
 //! Invariants
 //! * `used <= limit + one frame` (and what one receive brings along behind it), because the lane is free again only when its
-//!   holder's requests are answered or `used` is below the limit.
-//! * Only who is in the middle of a frame keeps the lane: nobody waits for a connection that has nothing to say.
+//!   holder's requests are answered or `used` is below the limit; and a share for each request that came by the lane and
+//!   is no larger than that, since such a request gives the lane back when it starts.
+//! * Only who is in the middle of a frame keeps the lane, or whose frame the shard answers as soon as it can: nobody waits for
+//!   a connection that has nothing to say, or that waits itself.
 
 use std::collections::VecDeque;
 
@@ -15,6 +20,8 @@ use crate::types::ConnId;
 
 pub(super) struct Budget {
     limit: usize,
+    /// What a connection may hold while it waits, see [`Budget::ahead`].
+    waiting_max: usize,
     used: usize,
     lane: Option<Lane>,
     line: VecDeque<ConnId>,
@@ -23,14 +30,16 @@ pub(super) struct Budget {
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Lane {
     holder: ConnId,
-    /// Its frame is complete: it reads no further, and the lane is free when it is answered.
-    is_done: bool,
+    /// Its frame is complete: it reads no further, and the lane is free after so many answers, of which the last is the
+    /// frame's.
+    answers_left: Option<usize>,
 }
 
 impl Budget {
-    pub(super) fn new(limit: usize) -> Budget {
+    pub(super) fn new(limit: usize, waiting_max: usize) -> Budget {
         Budget {
             limit,
+            waiting_max,
             used: 0,
             lane: None,
             line: VecDeque::new(),
@@ -57,30 +66,57 @@ impl Budget {
             return want.min(self.limit - self.used);
         }
         match self.lane {
-            Some(lane) if self.is_in_lane(conn) && !lane.is_done => want,
+            Some(lane) if lane.holder == conn && lane.answers_left.is_none() => want,
             Some(_) => 0,
             None => {
-                let is_done = false;
-                self.lane = Some(Lane { holder: conn, is_done });
+                self.lane = Some(Lane {
+                    holder: conn,
+                    answers_left: None,
+                });
                 want
             }
         }
+    }
+
+    /// The same for a connection that holds this much and whose next request could not start: it is not in line, what it
+    /// waits for wakes it.
+    pub(super) fn ahead(&self, want: usize, holds: usize) -> usize {
+        want.min(self.waiting_max.saturating_sub(holds))
+            .min(self.limit.saturating_sub(self.used))
     }
 
     pub(super) fn is_in_lane(&self, conn: ConnId) -> bool {
         self.lane.is_some_and(|lane| lane.holder == conn)
     }
 
-    /// This connection has completed a frame.
-    pub(super) fn completed(&mut self, conn: ConnId) {
+    /// The shard has to have the lane's frame: it is this connection's, which has so many requests with the shard, and is
+    /// not among them.
+    pub(super) fn hurries(&self, conn: ConnId, unanswered: usize) -> bool {
+        self.lane
+            .is_some_and(|lane| lane.holder == conn && lane.answers_left.is_none_or(|left| left > unanswered))
+    }
+
+    /// This connection has completed a frame, and has so many requests that came before it and are not answered.
+    pub(super) fn completed(&mut self, conn: ConnId, unanswered: usize) {
         if let Some(lane) = self.lane.as_mut().filter(|lane| lane.holder == conn) {
-            lane.is_done = true;
+            lane.answers_left.get_or_insert(unanswered + 1);
+        }
+    }
+
+    /// The shard has started this connection's request, of so many bytes, whose answer may take long.
+    pub(super) fn may_wait(&mut self, conn: ConnId, bytes: usize) {
+        let is_in = |lane: Lane| lane.holder == conn && lane.answers_left.is_some();
+        if bytes <= self.waiting_max && self.lane.is_some_and(is_in) {
+            self.lane = None;
         }
     }
 
     /// This connection has nothing to read and is not in the middle of a frame.
     pub(super) fn rest(&mut self, conn: ConnId) {
-        if self.lane.is_some_and(|lane| lane.holder == conn && !lane.is_done) {
+        if self
+            .lane
+            .is_some_and(|lane| lane.holder == conn && lane.answers_left.is_none())
+        {
             self.lane = None;
         }
     }
@@ -89,22 +125,34 @@ impl Budget {
         self.used += bytes;
     }
 
-    /// Gives back what a connection's answered request held. `is_last`: it has no other that is not answered.
-    pub(super) fn give(&mut self, conn: ConnId, bytes: usize, is_last: bool) {
+    /// Gives back what a connection's oldest request held, which is answered.
+    pub(super) fn give(&mut self, conn: ConnId, bytes: usize) {
         self.used -= bytes;
-        let is_over = self
-            .lane
-            .is_some_and(|lane| lane.holder == conn && lane.is_done && is_last);
-        if is_over || self.used < self.limit {
+        if let Some(lane) = self.lane.as_mut().filter(|lane| lane.holder == conn)
+            && let Some(left) = &mut lane.answers_left
+        {
+            *left -= 1;
+            if *left == 0 {
+                self.lane = None;
+            }
+        }
+        if self.used < self.limit {
             self.lane = None;
         }
     }
 
     /// The connection is gone with everything that it held.
     pub(super) fn leave(&mut self, conn: ConnId, holds: usize) {
-        self.completed(conn);
-        self.give(conn, holds, true);
+        self.used -= holds;
+        if self.is_in_lane(conn) || self.used < self.limit {
+            self.lane = None;
+        }
         self.line.retain(|&other| other != conn);
+    }
+
+    #[cfg(test)]
+    pub(super) fn used(&self) -> usize {
+        self.used
     }
 
     #[cfg(test)]
@@ -129,7 +177,7 @@ mod tests {
     #[test]
     fn half_frames_that_fill_the_budget_finish_one_after_the_other() {
         let (a, b, c) = (ConnId(1), ConnId(2), ConnId(3));
-        let mut budget = Budget::new(100);
+        let mut budget = Budget::new(100, 10);
         for conn in [a, b] {
             assert_eq!(budget.grant(conn, 50), 50);
             budget.take(50);
@@ -140,8 +188,8 @@ mod tests {
         assert_eq!(budget.grant(c, 50), 0);
         budget.take(50);
         assert_eq!(budget.freed(), None);
-        budget.completed(a);
-        budget.give(a, 100, true);
+        budget.completed(a, 0);
+        budget.give(a, 100);
         assert_eq!(budget.freed(), Some(b));
         assert_eq!(budget.grant(b, 50), 50);
         budget.leave(b, 50);
@@ -152,7 +200,7 @@ mod tests {
 
     #[test]
     fn a_lane_holder_that_leaves_frees_the_lane() {
-        let mut budget = Budget::new(10);
+        let mut budget = Budget::new(10, 1);
         budget.take(10);
         assert_eq!(budget.grant(ConnId(1), 5), 5);
         assert_eq!(budget.grant(ConnId(2), 5), 0);
@@ -164,7 +212,7 @@ mod tests {
     #[test]
     fn the_lane_is_for_frames_only() {
         let (idle, half, next) = (ConnId(1), ConnId(2), ConnId(3));
-        let mut budget = Budget::new(100);
+        let mut budget = Budget::new(100, 10);
         budget.take(100);
         assert_eq!(budget.grant(idle, 50), 50);
         assert_eq!(budget.grant(half, 50), 0);
@@ -174,13 +222,63 @@ mod tests {
         assert_eq!(budget.grant(half, 50), 50);
         budget.take(50);
         // Its frame is complete: neither it nor another reads on before it is answered.
-        budget.completed(half);
+        budget.completed(half, 0);
         budget.rest(half);
         assert_eq!(budget.grant(half, 50), 0);
         assert_eq!(budget.grant(next, 50), 0);
         assert_eq!(budget.freed(), None);
-        budget.give(half, 50, true);
+        budget.give(half, 50);
         assert_eq!(budget.freed(), Some(half));
         assert_eq!(budget.freed(), Some(next));
+    }
+
+    #[test]
+    fn who_waits_gets_a_share_and_keeps_no_lane() {
+        let (waits, half) = (ConnId(1), ConnId(2));
+        let mut budget = Budget::new(100, 10);
+        assert_eq!(budget.ahead(50, 0), 10);
+        assert_eq!(budget.ahead(50, 10), 0);
+        budget.take(95);
+        assert_eq!(budget.ahead(50, 0), 5);
+        budget.take(5);
+        assert_eq!(budget.ahead(50, 0), 0);
+        // A small request comes by the lane and waits: the next one may come.
+        assert_eq!(budget.grant(waits, 50), 50);
+        assert_eq!(budget.grant(half, 50), 0);
+        budget.take(8);
+        budget.may_wait(waits, 8);
+        assert_eq!(budget.freed(), None, "its frame is not complete");
+        budget.completed(waits, 0);
+        budget.may_wait(waits, 8);
+        assert_eq!(budget.freed(), Some(half));
+        assert_eq!(budget.grant(half, 50), 50);
+        // A large one keeps it until it is answered.
+        budget.take(50);
+        budget.completed(half, 0);
+        budget.may_wait(half, 50);
+        assert!(budget.is_in_lane(half));
+        budget.give(half, 50);
+        assert!(!budget.is_in_lane(half));
+        budget.leave(waits, 8);
+    }
+
+    #[test]
+    fn the_lane_is_for_its_frame_and_not_for_what_is_around_it() {
+        let conn = ConnId(1);
+        let mut budget = Budget::new(100, 10);
+        budget.take(130);
+        assert_eq!(budget.grant(conn, 50), 50);
+        // Two requests before it, and one that came along behind it.
+        budget.take(50);
+        budget.completed(conn, 2);
+        for unanswered in [2, 1, 0] {
+            assert!(budget.hurries(conn, unanswered));
+        }
+        budget.give(conn, 5);
+        budget.give(conn, 5);
+        assert!(budget.is_in_lane(conn) && budget.hurries(conn, 0));
+        assert!(!budget.hurries(conn, 1), "the shard has it");
+        budget.give(conn, 40);
+        assert!(!budget.is_in_lane(conn));
     }
 }

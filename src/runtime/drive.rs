@@ -187,7 +187,6 @@ impl Loop {
             match effect {
                 Effect::Reply { conn, slices } => self.net.reply(conn, slices),
                 Effect::Close { conn, why } => self.net.close(conn, why),
-                Effect::Mute { conn, muted } => self.net.mute(conn, muted),
                 Effect::ToShard { to, message } if to == self.id => {
                     self.events.push(Event::FromShard { from: to, message });
                 }

@@ -6,7 +6,7 @@
 //! | File | What it does |
 //! |---|---|
 //! | `drive`, `reactor` | one shard's loop: gather, handle, perform, sleep; its executor |
-//! | `net`, `frame`, `socket`, `budget` | connections: frames in, replies out, memory and time limits |
+//! | `net`, `frame`, `pipeline`, `socket`, `budget` | connections: frames in, replies out, memory and time limits |
 //! | `disk`, `lent`, `blocking`, `workers` | disk operations, on the ring or on threads |
 //! | `inbox` | queues between shards and from other threads |
 //! | `accept`, `guests`, `signals`, `folder_lock`, `preflight`, `clock` | the process: listener, stop, data folder, host, time |
@@ -40,6 +40,7 @@ mod guests;
 mod inbox;
 mod lent;
 mod net;
+mod pipeline;
 mod preflight;
 mod reactor;
 mod signals;
@@ -346,6 +347,7 @@ fn start_on(
                 frame_bytes_max: config.socket_request_max_bytes,
                 outgoing_bytes_max: OUTGOING_BYTES_MAX,
                 request_memory_bytes: config.limits(shards).request_bytes,
+                waiting_bytes_max: config.limits(shards).waiting_bytes,
                 idle_us: (config.connections_max_idle_ms.max(0) as u64).saturating_mul(1000),
                 stall_us: (config.frame_timeout_ms.max(0) as u64).saturating_mul(1000),
             },

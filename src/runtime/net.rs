@@ -2,12 +2,13 @@
 //!
 //! The task receives frames and pushes them to the shard's queue of events. The shard's loop appends replies to the
 //! connection's outbox and, at the end of a round, sends each outbox with one vectored call. Only when the socket is full
-//! does the connection's task take over sending, until it is empty.
+//! does the connection's task take over sending, until it is empty. Frames that the shard may not have yet wait
+//! ([`Pipeline`]), and while one waits nothing more is read.
 //!
 //! Invariants
 //! * Slices leave an outbox in the order in which they entered it, whoever sends.
-//! * `held` is what this connection has taken from the budget and not given back: its unanswered requests and the part of
-//!   a frame that has arrived.
+//! * `held` is what this connection has taken from the budget and not given back: its unanswered requests, those
+//!   that wait, and the part of a frame that has arrived.
 //! * [`Event::Closed`] is pushed once, after the last [`Event::Request`], and after it the connection is unknown here.
 //! * A stream is dropped only after its pending polls have completed: dropping many of them in flight floods glommio's
 //!   cancellation queue. (Shutting the socket down completes them.)
@@ -33,6 +34,7 @@ use super::clock::Clock;
 use super::events::Events;
 use super::frame::{Frames, Want};
 use super::guests::Guests;
+use super::pipeline::{Pipeline, Unsent};
 use super::reactor::wake_after_look;
 use super::socket::{advance, receive_some, send_some};
 use crate::shard::effect::Event;
@@ -57,6 +59,8 @@ pub(super) struct Limits {
     pub(super) outgoing_bytes_max: usize,
     /// Requests that are read and not answered, over all connections of a shard.
     pub(super) request_memory_bytes: usize,
+    /// Of that, what one connection may hold while it waits.
+    pub(super) waiting_bytes_max: usize,
     pub(super) idle_us: u64,
     /// Grace time for a frame that has begun.
     pub(super) stall_us: u64,
@@ -86,8 +90,7 @@ struct Conn {
 struct State {
     stream: TcpStream,
     frames: Frames,
-    /// Sizes of the requests that are not answered, oldest first.
-    unanswered: VecDeque<usize>,
+    pipeline: Pipeline,
     held: usize,
     outbox: VecDeque<Bytes>,
     outbox_bytes: usize,
@@ -95,7 +98,6 @@ struct State {
     blocked: bool,
     /// In [`Net::unsent`].
     listed: bool,
-    muted: bool,
     /// Not reading, for whatever reason; a frame that waits for us does not stall.
     paused: bool,
     /// Close when the outbox is empty.
@@ -117,7 +119,7 @@ enum End {
 impl Net {
     pub(super) fn new(limits: Limits, clock: Clock, events: Rc<Events>, guests: Arc<Guests>, shard: usize) -> Rc<Net> {
         Rc::new(Net {
-            budget: RefCell::new(Budget::new(limits.request_memory_bytes)),
+            budget: RefCell::new(Budget::new(limits.request_memory_bytes, limits.waiting_bytes_max)),
             limits,
             clock,
             conns: RefCell::default(),
@@ -147,13 +149,12 @@ impl Net {
             state: RefCell::new(State {
                 stream,
                 frames: Frames::new(self.limits.frame_bytes_max),
-                unanswered: VecDeque::new(),
+                pipeline: Pipeline::default(),
                 held: 0,
                 outbox: VecDeque::new(),
                 outbox_bytes: 0,
                 blocked: false,
                 listed: false,
-                muted: false,
                 paused: false,
                 closing: false,
                 end: None,
@@ -180,9 +181,12 @@ impl Net {
         // The shard may not have heard yet that the connection is gone.
         let Some(conn) = self.find(id) else { return };
         let mut state = conn.state.borrow_mut();
-        if let Some(bytes) = state.unanswered.pop_front() {
+        if let Some(bytes) = state.pipeline.answered() {
             state.held -= bytes;
-            self.budget.borrow_mut().give(id, bytes, state.unanswered.is_empty());
+            self.budget.borrow_mut().give(id, bytes);
+            if state.paused {
+                state.wake();
+            }
         }
         if state.closing {
             return;
@@ -206,15 +210,6 @@ impl Net {
         let mut state = conn.state.borrow_mut();
         state.closing = true;
         state.wake();
-    }
-
-    pub(super) fn mute(&self, id: ConnId, muted: bool) {
-        let Some(conn) = self.find(id) else { return };
-        let mut state = conn.state.borrow_mut();
-        state.muted = muted;
-        if !muted {
-            state.wake();
-        }
     }
 
     /// Sends what the round has put into outboxes: one call for each connection, as long as its socket takes it.
@@ -259,7 +254,7 @@ impl Net {
                 state.end = Some(End::Because(format!(
                     "a request that it began {seconds} s ago is still incomplete"
                 )));
-            } else if still_us > self.limits.idle_us && (state.unanswered.is_empty() || state.outbox_bytes > 0) {
+            } else if still_us > self.limits.idle_us && state.may_idle() {
                 state.end = Some(End::Because(format!("idle for {} s", still_us / 1_000_000)));
             } else {
                 continue;
@@ -302,6 +297,11 @@ async fn serve(net: Rc<Net>, conn: Rc<Conn>) {
 }
 
 impl State {
+    /// Not while it waits for us; but where nothing is read, a client that is gone is not noticed otherwise.
+    fn may_idle(&self) -> bool {
+        self.pipeline.unanswered() == 0 || self.paused || self.outbox_bytes > 0
+    }
+
     fn wake(&mut self) {
         if let Some(waker) = &self.waker {
             waker.wake_by_ref();
@@ -392,16 +392,21 @@ impl State {
     fn poll_receive(&mut self, net: &Net, id: ConnId, cx: &mut Context<'_>) -> Poll<End> {
         let mut left = RECEIVE_BYTES_MAX;
         let now_us = net.clock.mono_us();
+        self.start_waiting(net, id);
         loop {
             // Others wait for the lane: a frame in it is read to its end, however slowly this client reads.
             let in_lane = self.frames.is_partial() && net.budget.borrow().is_in_lane(id);
             let may_read = !self.closing
                 && !net.stopping.get()
-                && (in_lane || !self.muted && self.outbox_bytes <= net.limits.outgoing_bytes_max);
-            let granted = if may_read {
-                net.budget.borrow_mut().grant(id, left)
-            } else {
-                0
+                && !self.pipeline.is_waiting()
+                && (in_lane || self.outbox_bytes <= net.limits.outgoing_bytes_max);
+            // What it would read now, the shard gets only when the client wishes: when a fetch has waited as long as it
+            // asked for, or earlier replies were taken.
+            let is_ahead = !in_lane && (self.pipeline.other_bytes().is_some() || !self.outbox.is_empty());
+            let granted = match may_read {
+                true if is_ahead => net.budget.borrow().ahead(left, self.held),
+                true => net.budget.borrow_mut().grant(id, left),
+                false => 0,
             };
             if granted == 0 {
                 self.paused = true;
@@ -429,6 +434,39 @@ impl State {
         }
     }
 
+    /// Gives the shard what it may have now of the requests that wait.
+    fn start_waiting(&mut self, net: &Net, id: ConnId) {
+        let mut started = false;
+        while !self.closing
+            && !net.stopping.get()
+            && let Some(frame) = self.pipeline.next(self.unsent(net, id))
+        {
+            net.events.push(Event::Request { conn: id, frame });
+            started = true;
+        }
+        if started {
+            self.leave_lane(net, id);
+        }
+    }
+
+    /// The lane is not kept by a request that may wait for as long as its client wishes.
+    fn leave_lane(&self, net: &Net, id: ConnId) {
+        if let Some(bytes) = self.pipeline.other_bytes() {
+            net.budget.borrow_mut().may_wait(id, bytes);
+        }
+    }
+
+    /// Others wait for the lane: the frame in it is not kept waiting by a client that does not read.
+    fn unsent(&self, net: &Net, id: ConnId) -> Unsent {
+        if self.outbox.is_empty() || net.budget.borrow().hurries(id, self.pipeline.unanswered()) {
+            Unsent::Nothing
+        } else if self.outbox_bytes <= net.limits.outgoing_bytes_max {
+            Unsent::Little
+        } else {
+            Unsent::TooMuch
+        }
+    }
+
     fn poll_receive_once(
         &mut self,
         net: &Net,
@@ -439,11 +477,14 @@ impl State {
     ) -> Poll<std::result::Result<usize, End>> {
         let mut scratch = net.scratch.borrow_mut();
         let was_partial = self.frames.is_partial();
+        let unsent = self.unsent(net, id);
+        let unanswered = self.pipeline.unanswered();
         let mut completed = 0;
         let mut out = |frame: BytesMut| {
             completed += 1;
-            self.unanswered.push_back(frame.len() + 4);
-            net.events.push(Event::Request { conn: id, frame });
+            if let Some(frame) = self.pipeline.arrived(frame, unsent) {
+                net.events.push(Event::Request { conn: id, frame });
+            }
         };
         let from_scratch = match self.frames.want(granted, scratch.len()) {
             Want::Direct(buffer, len) => {
@@ -474,7 +515,8 @@ impl State {
         self.held += received;
         net.budget.borrow_mut().take(received);
         if completed > 0 {
-            net.budget.borrow_mut().completed(id);
+            net.budget.borrow_mut().completed(id, unanswered);
+            self.leave_lane(net, id);
         }
         if completed > 0 || !was_partial {
             self.frame_since_us = now_us;
@@ -534,6 +576,7 @@ mod tests {
             frame_bytes_max: 8 * MIB,
             outgoing_bytes_max: MIB,
             request_memory_bytes: 4 * MIB,
+            waiting_bytes_max: MIB / 8,
             idle_us: 60_000_000,
             stall_us: 60_000_000,
         }
@@ -679,25 +722,84 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_reader_is_not_read_from() {
-        let seen = Arc::new(std::sync::atomic::AtomicUsize::new(0));
-        let theirs = seen.clone();
-        let respond = move |net: &Net, conn, _| {
-            theirs.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+    fn a_request_is_handled_when_the_reply_before_it_has_left() {
+        let respond = |net: &Net, conn, _| {
+            let unsent = net.find(conn).unwrap().state.borrow().outbox_bytes;
+            assert_eq!(unsent, 0, "replies wait for a reader who is answered all the same");
             reply(net, conn, &vec![7; MIB]);
         };
-        serve_while(limits(), respond, move |address| {
+        serve_while(limits(), respond, |address| {
             let client = connect(address);
-            // One at a time: what was read in one piece is answered, whatever the outbox holds.
-            for _ in 0..200 {
-                send(&client, b"more");
-                std::thread::sleep(Duration::from_millis(1));
-            }
-            std::thread::sleep(Duration::from_millis(100));
-            let handled = seen.load(std::sync::atomic::Ordering::SeqCst);
-            assert!(handled < 150, "{handled} replies of 1 MiB wait for one reader");
+            // All in one piece.
+            let requests = [&4i32.to_be_bytes(), &b"more"[..]].concat().repeat(200);
+            (&client).write_all(&requests).unwrap();
             for _ in 0..200 {
                 assert_eq!(receive(&client).len(), MIB);
+            }
+        });
+    }
+
+    #[test]
+    fn what_waits_behind_a_request_takes_little_of_the_memory() {
+        let mut waits = None;
+        let respond = move |net: &Net, conn, frame: BytesMut| match &frame[..] {
+            b"wait" => waits = Some(conn),
+            b"over" => {
+                reply(net, waits.take().unwrap(), b"waited");
+                echo(net, conn, frame);
+            }
+            _ => {
+                let used = net.budget.borrow().used();
+                let is_over = waits.is_none();
+                assert!(is_over || used <= MIB / 8 + 100_004, "{used} bytes are used");
+                echo(net, conn, frame);
+            }
+        };
+        serve_while(limits(), respond, |address| {
+            let (flood, other) = (connect(address), connect(address));
+            let behind = vec![3; 3 * MIB];
+            std::thread::scope(|scope| {
+                send(&flood, b"wait");
+                scope.spawn(|| send(&flood, &behind));
+                for _ in 0..100 {
+                    send(&other, &[5; 100_000]);
+                    assert_eq!(receive(&other).len(), 100_000);
+                }
+                send(&other, b"over");
+                assert_eq!(receive(&other), b"over");
+                assert_eq!(receive(&flood), b"waited");
+                assert!(receive(&flood) == behind);
+            });
+        });
+    }
+
+    #[test]
+    fn a_request_that_came_by_the_lane_and_waits_does_not_keep_it() {
+        let (seen, see) = std::sync::mpsc::channel();
+        let mut held = Vec::new();
+        let respond = move |net: &Net, conn, frame: BytesMut| match frame[0] {
+            b'h' | b'w' => {
+                held.push(conn);
+                seen.send(()).unwrap();
+            }
+            b'o' => {
+                held.drain(..).for_each(|conn| reply(net, conn, b"over"));
+                reply(net, conn, b"over");
+            }
+            _ => echo(net, conn, frame),
+        };
+        serve_while(limits(), respond, |address| {
+            let [holds, waits, other] = [(); 3].map(|_| connect(address));
+            // All that there is.
+            send(&holds, &vec![b'h'; 4 * MIB - 4]);
+            see.recv().unwrap();
+            send(&waits, b"wait");
+            see.recv().unwrap();
+            send(&other, b"still here");
+            assert_eq!(receive(&other), b"still here");
+            send(&other, b"over");
+            for client in [&other, &holds, &waits] {
+                assert_eq!(receive(client), b"over");
             }
         });
     }
@@ -765,30 +867,6 @@ mod tests {
             send(&client, &[0]);
             assert_eq!(receive(&client).len(), 3 * MIB);
             assert!(is_closed(&client));
-        });
-    }
-
-    #[test]
-    fn a_muted_connection_waits() {
-        let respond = |net: &Net, conn, frame: BytesMut| match &frame[..] {
-            b"mute" => {
-                net.mute(conn, true);
-                reply(net, conn, b"muted");
-            }
-            _ => echo(net, conn, frame),
-        };
-        // It does not notice that its client has left until it is idle.
-        let limits = Limits {
-            idle_us: 1_000_000,
-            ..limits()
-        };
-        serve_while(limits, respond, |address| {
-            let client = connect(address);
-            send(&client, b"mute");
-            assert_eq!(receive(&client), b"muted");
-            send(&client, b"waits");
-            client.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
-            assert!((&client).read(&mut [0]).is_err());
         });
     }
 

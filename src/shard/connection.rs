@@ -29,7 +29,10 @@ pub struct Connection {
     closing: bool,
 }
 
-const PRODUCE: [u8; 2] = [0, 0];
+/// Whether a frame is a produce, the only request that others of its kind may overlap.
+pub fn is_produce(frame: &[u8]) -> bool {
+    frame.starts_with(&[0, 0])
+}
 
 impl Connection {
     pub fn push(&mut self, frame: BytesMut) {
@@ -47,7 +50,7 @@ impl Connection {
         let Slot::Waiting(frame) = slot else {
             unreachable!("a started slot behind the started ones")
         };
-        let is_produce = frame.starts_with(&PRODUCE);
+        let is_produce = is_produce(frame);
         if self.running > 0 && !(is_produce && self.running_other == 0) {
             return None;
         }
@@ -94,10 +97,6 @@ impl Connection {
 
     pub fn is_closing(&self) -> bool {
         self.closing
-    }
-
-    pub fn unanswered(&self) -> usize {
-        self.slots.len()
     }
 }
 

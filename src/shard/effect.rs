@@ -58,11 +58,6 @@ pub enum Effect {
         conn: ConnId,
         why: String,
     },
-    /// Stop or go on reading requests of this connection (quota mute, too many pipelined requests).
-    Mute {
-        conn: ConnId,
-        muted: bool,
-    },
     ToShard {
         to: ShardId,
         message: Message,

@@ -32,6 +32,8 @@ pub struct Fetching {
     deadline_us: u64,
     outstanding: usize,
     is_parked: bool,
+    /// A shard was short of memory: what there is will do.
+    is_short: bool,
     /// Shards that had something new while an answer was still missing.
     woken: Vec<ShardId>,
 }
@@ -120,12 +122,15 @@ impl Shard {
             names,
             outcomes,
             items,
-            // No wait brings more than the most that is given.
-            bytes_min: (body.min_bytes.max(0) as usize).min(bytes_max),
+            // No wait brings more than the most that is given, and whoever waits holds what there is.
+            bytes_min: (body.min_bytes.max(0) as usize)
+                .min(bytes_max)
+                .min(self.outgoing.parked_bytes_max()),
             bytes_max,
             deadline_us: self.now.mono_us + wait_us,
             outstanding: 0,
             is_parked: false,
+            is_short: false,
             woken: Vec::new(),
         };
         let flow = FlowId(self.new_id());
@@ -172,13 +177,14 @@ impl Shard {
     }
 
     pub(super) fn fetch_answered(&mut self, flow: FlowId, mut fetching: Box<Fetching>, from: ShardId, answer: Answer) {
-        let Answer::Read { items } = answer else {
+        let Answer::Read { items, is_short } = answer else {
             unreachable!("a fetch asks for reads, not {answer:?} of {from:?}")
         };
         for outcome in items {
             let slot = outcome.slot;
             fetching.outcomes[slot] = Some(outcome);
         }
+        fetching.is_short |= is_short;
         fetching.outstanding -= 1;
         if fetching.outstanding > 0 {
             self.flows.insert(flow, Flow::Fetching(fetching));
@@ -351,7 +357,8 @@ impl Fetching {
             }
             bytes += outcome.slices.iter().map(Bytes::len).sum::<usize>();
         }
-        bytes >= self.bytes_min || self.names.is_empty() || bytes > 0 && self.is_cut()
+        let is_enough = bytes >= self.bytes_min || bytes > 0 && (self.is_short || self.is_cut());
+        is_enough || self.names.is_empty()
     }
 
     /// Whether a partition has more than came of it, for a limit of the partition, of a batch or of one read: no wait

@@ -100,12 +100,26 @@ pub enum Ask {
 
 #[derive(Debug)]
 pub enum Answer {
-    Append { items: Vec<AppendOutcome> },
-    Read { items: Vec<ReadOutcome> },
-    ListOffsets { items: Vec<ListOutcome> },
-    EpochEnd { items: Vec<EpochOutcome> },
-    DeleteRecords { items: Vec<DeleteOutcome> },
-    LogSizes { logs: Vec<LogSize> },
+    Append {
+        items: Vec<AppendOutcome>,
+    },
+    /// `is_short`: memory is, see [`Grant`](super::outgoing::Grant).
+    Read {
+        items: Vec<ReadOutcome>,
+        is_short: bool,
+    },
+    ListOffsets {
+        items: Vec<ListOutcome>,
+    },
+    EpochEnd {
+        items: Vec<EpochOutcome>,
+    },
+    DeleteRecords {
+        items: Vec<DeleteOutcome>,
+    },
+    LogSizes {
+        logs: Vec<LogSize>,
+    },
     Admin(Box<AdminReply>),
 }
 

@@ -42,6 +42,7 @@ mod kraft;
 pub mod message;
 mod metadata;
 mod offsets;
+mod outgoing;
 mod partition;
 mod produce;
 mod read;
@@ -54,6 +55,7 @@ mod upkeep;
 
 pub use boot::ring_path;
 use connection::Connection;
+pub use connection::is_produce;
 use disk::Op;
 use effect::{Effect, Event};
 use message::{Answer, Ask, Asker, FlowId, Message};
@@ -111,7 +113,6 @@ pub struct Shard {
     is_ready: bool,
 
     connections: Map<ConnId, Connection>,
-    muted: BTreeSet<ConnId>,
     /// Connections where something happened in this event.
     touched: Vec<ConnId>,
     flows: Map<FlowId, Flow>,
@@ -129,6 +130,7 @@ pub struct Shard {
     /// Partitions whose next batch waits for room.
     blocked: BTreeSet<LogId>,
     reading: Map<u64, read::Reading>,
+    outgoing: outgoing::Outgoing,
     listing: Map<u64, offsets::Listing>,
     /// Lookups of a time on their way through worker threads.
     lookups: usize,
@@ -169,7 +171,6 @@ impl Shard {
             image: Arc::new(Image::empty("", config.broker.node_id, config.broker.clone())),
             is_ready: false,
             connections: Map::default(),
-            muted: BTreeSet::new(),
             touched: Vec::new(),
             flows: Map::default(),
             sessions: Sessions::new(limits.fetch_sessions),
@@ -182,6 +183,7 @@ impl Shard {
             appending: Map::default(),
             blocked: BTreeSet::new(),
             reading: Map::default(),
+            outgoing: outgoing::Outgoing::new(limits.outgoing_bytes),
             listing: Map::default(),
             lookups: 0,
             deleting: Map::default(),

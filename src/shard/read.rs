@@ -10,6 +10,7 @@ use super::Shard;
 use super::disk::Op;
 use super::effect::{DiskError, DiskOp, DiskReply};
 use super::message::{Answer, Asker, Message, ReadItem, ReadOutcome};
+use super::outgoing::{Grant, Lease};
 use super::partition::{DAMAGE_TOLD_MAX, Partition};
 
 /// One [`Ask::Read`](super::message::Ask::Read) that waits for the disk.
@@ -17,15 +18,23 @@ pub struct Reading {
     asker: Asker,
     outcomes: Vec<ReadOutcome>,
     outstanding: usize,
+    is_short: bool,
+    /// Of what the reads will bring.
+    _reserved: Lease,
 }
 
 impl Shard {
-    /// With `park`, the asker is woken when one of these partitions has more. At most `bytes_max` bytes in all, except that
-    /// the first batch of the first partition that has any is never withheld.
+    /// With `park`, the asker is woken when one of these partitions has more. At most `bytes_max` bytes in all, and no more
+    /// than there is memory for, except that the first batch of the first partition that has any is never withheld.
     pub(super) fn serve_read(&mut self, asker: Asker, items: Vec<ReadItem>, bytes_max: usize, park: bool) {
         let reading = self.new_id();
         let mut outcomes = Vec::with_capacity(items.len());
         let mut from_disk = Vec::new();
+        let Grant {
+            bytes_max: granted,
+            is_short,
+        } = self.outgoing.grant();
+        let bytes_max = bytes_max.min(granted);
         let (mut bytes_left, mut has_any) = (bytes_max, false);
         for item in &items {
             if park {
@@ -47,14 +56,18 @@ impl Shard {
             outcomes.push(outcome);
         }
         if from_disk.is_empty() {
-            return self.answer(asker, Answer::Read { items: outcomes });
+            let items = outcomes;
+            return self.answer(asker, Answer::Read { items, is_short });
         }
+        let to_come = from_disk.iter().map(|(_, _, plan)| plan.len).sum();
         self.reading.insert(
             reading,
             Reading {
                 asker,
                 outcomes,
                 outstanding: from_disk.len(),
+                is_short,
+                _reserved: self.outgoing.reserve(to_come),
             },
         );
         for (index, log, plan) in from_disk {
@@ -100,7 +113,8 @@ impl Shard {
             .map_err(|error| error.code())?
         {
             ReadPlan::Memory(slices) => {
-                outcome.slices = slices;
+                let counted = slices.into_iter().map(|slice| self.outgoing.count(slice));
+                outcome.slices = counted.collect();
                 Ok(None)
             }
             ReadPlan::Disk(read) => Ok(Some(read)),
@@ -155,18 +169,25 @@ impl Shard {
         };
         let state = self.reading.get_mut(&reading).expect("a read is answered once");
         match progress {
-            // What a read brought is this shard's own memory (see `DiskReply::Bytes`): another one gets a copy.
-            Ok(ReadProgress::Done(slices)) if state.asker.shard != self.config.id => {
-                state.outcomes[index].slices = slices.iter().map(|slice| Bytes::copy_from_slice(slice)).collect();
+            Ok(ReadProgress::Done(slices)) => {
+                // What a read brought is this shard's own memory (see `DiskReply::Bytes`): another one gets a copy. So does
+                // who would keep all of a read for a small part of it.
+                let is_small = slices.iter().map(Bytes::len).sum::<usize>() < read.len / 2;
+                let is_copied = is_small || state.asker.shard != self.config.id;
+                let counted = slices.into_iter().map(|slice| match is_copied {
+                    true => self.outgoing.count(Bytes::copy_from_slice(&slice)),
+                    false => self.outgoing.count(slice),
+                });
+                state.outcomes[index].slices = counted.collect();
             }
-            Ok(ReadProgress::Done(slices)) => state.outcomes[index].slices = slices,
             Ok(ReadProgress::More(next)) => return self.read_from_disk(reading, index, log, next),
             Err(error) => state.outcomes[index] = refused(state.outcomes[index].slot, error),
         }
         state.outstanding -= 1;
         if state.outstanding == 0 {
             let done = self.reading.remove(&reading).expect("it is there");
-            self.answer(done.asker, Answer::Read { items: done.outcomes });
+            let (items, is_short) = (done.outcomes, done.is_short);
+            self.answer(done.asker, Answer::Read { items, is_short });
         }
     }
 

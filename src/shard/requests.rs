@@ -7,14 +7,12 @@ use crate::types::ConnId;
 use crate::wire::connect::{ApiVersionsRequest, ApiVersionsResponse};
 use crate::wire::declare::Message as WireMessage;
 use crate::wire::header::RequestHeader;
+use crate::wire::produce_fetch::FetchRequest;
 use crate::wire::{ApiKey, Reader, WireError, frame};
 
 use super::Shard;
 use super::connection::{Connection, RequestNumber};
 use super::effect::Effect;
-
-/// More unanswered requests than this on one connection, and reading of it pauses.
-const UNANSWERED_MAX: usize = 512;
 
 /// A request that was started: what its answer needs.
 #[derive(Clone, Copy, Debug)]
@@ -36,7 +34,6 @@ impl Shard {
 
     pub(super) fn closed(&mut self, conn: ConnId) {
         self.connections.remove(&conn);
-        self.muted.remove(&conn);
         self.abandon_fetches(conn);
     }
 
@@ -45,9 +42,6 @@ impl Shard {
             return;
         };
         connection.push(frame);
-        if connection.unanswered() > UNANSWERED_MAX && self.muted.insert(conn) {
-            self.emit(Effect::Mute { conn, muted: true });
-        }
         self.touched.push(conn);
     }
 
@@ -62,15 +56,6 @@ impl Shard {
             }
             while let Some(slices) = self.connections.get_mut(&conn).and_then(Connection::next_reply) {
                 self.emit(Effect::Reply { conn, slices });
-            }
-            if self.muted.contains(&conn)
-                && self
-                    .connections
-                    .get(&conn)
-                    .is_some_and(|c| c.unanswered() <= UNANSWERED_MAX / 2)
-            {
-                self.muted.remove(&conn);
-                self.emit(Effect::Mute { conn, muted: false });
             }
         }
     }
@@ -105,9 +90,17 @@ impl Shard {
         if request.api == Produce {
             return self.produce(request, header, frame);
         }
+        let bytes = frame.len() + frame::PREFIX_BYTES;
         let body = frame.freeze().slice(header.body_at..);
         match request.api {
-            Fetch => self.fetch(request, &decode(&body, request.version)?),
+            Fetch => {
+                let mut fetch: FetchRequest = decode(&body, request.version)?;
+                // A request counts against its shard's memory until it is answered, and all wait for a large one.
+                if bytes > self.limits.waiting_bytes {
+                    fetch.max_wait_ms = 0;
+                }
+                self.fetch(request, &fetch);
+            }
             ListOffsets => self.list_offsets(request, decode(&body, request.version)?),
             OffsetForLeaderEpoch => self.epoch_ends(request, decode(&body, request.version)?),
             DeleteRecords => self.delete_records(request, decode(&body, request.version)?),

@@ -1,6 +1,6 @@
 //! Virtual time, the network, and the performing of effects: one thread, one seed, one history.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
@@ -69,8 +69,6 @@ struct Conn {
     /// Nothing overtakes on a connection.
     to_broker_us: u64,
     to_client_us: u64,
-    is_muted: bool,
-    held: VecDeque<BytesMut>,
 }
 
 pub struct World {
@@ -325,8 +323,6 @@ impl World {
             client,
             to_broker_us: 0,
             to_client_us: 0,
-            is_muted: false,
-            held: VecDeque::new(),
         };
         self.conns.insert(conn, state);
         let peer = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
@@ -345,10 +341,6 @@ impl World {
                 let delay = self.random.below(self.faults.net_us_max + 1);
                 let now_us = self.now_us;
                 let Some(state) = self.conns.get_mut(&conn) else { return };
-                if state.is_muted {
-                    state.held.push_back(frame);
-                    return;
-                }
                 state.to_broker_us = state.to_broker_us.max(now_us + delay);
                 let (at_us, shard) = (state.to_broker_us, state.shard);
                 self.schedule(at_us - now_us, Item::Event(shard, Event::Request { conn, frame }));
@@ -468,17 +460,6 @@ impl World {
                         Item::Client(state.client, FromBroker::Closed(conn)),
                     );
                     self.schedule(1, Item::Event(shard, Event::Closed { conn }));
-                }
-            }
-            Effect::Mute { conn, muted } => {
-                self.count("connection muted");
-                let Some(state) = self.conns.get_mut(&conn) else { return };
-                state.is_muted = muted;
-                let client = state.client;
-                if !muted {
-                    for frame in std::mem::take(&mut state.held) {
-                        self.act(client, Action::Send(conn, frame));
-                    }
                 }
             }
             Effect::ToShard { to, message } => self.send(shard, to, message),

@@ -1,7 +1,7 @@
 //! A client of the protocol that says exactly what a test wants it to say, wrong things included.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -17,7 +17,7 @@ use crate::broker::PATIENCE;
 
 /// Named by topic name, not by id, and the newest such version.
 const PRODUCE: i16 = 12;
-const FETCH: i16 = 12;
+pub const FETCH: i16 = 12;
 
 /// One connection.
 pub struct Client {
@@ -37,9 +37,21 @@ impl Client {
     /// Asks and waits for the answer.
     #[track_caller]
     pub fn call<R: Request>(&mut self, request: &R, version: i16) -> R::Response {
+        self.ask(request, version);
+        self.answer::<R>(version)
+    }
+
+    /// Asks and does not wait.
+    #[track_caller]
+    pub fn ask<R: Request>(&mut self, request: &R, version: i16) {
         self.sent += 1;
         let bytes = frame::request(request, version, self.sent, Some("test")).unwrap();
         self.send(&bytes);
+    }
+
+    /// The answer to the only question that has none yet.
+    #[track_caller]
+    pub fn answer<R: Request>(&mut self, version: i16) -> R::Response {
         let answer = self.frame().expect("the connection was closed");
         let (correlation_id, response) = frame::decode_response::<R>(&answer, version).unwrap();
         assert_eq!(correlation_id, self.sent);
@@ -55,6 +67,19 @@ impl Client {
     /// Bytes as they are, to a broker that may have had enough. `false`: it has.
     pub fn try_send(&mut self, bytes: &[u8]) -> bool {
         self.socket.write_all(bytes).is_ok()
+    }
+
+    /// The same connection once more, for another thread.
+    pub fn twin(&self) -> Client {
+        Client {
+            socket: self.socket.try_clone().unwrap(),
+            sent: self.sent,
+        }
+    }
+
+    /// Ends the connection, its twin's too.
+    pub fn shut(&self) {
+        self.socket.shutdown(Shutdown::Both).unwrap();
     }
 
     /// A whole request: its header in the old, plain form, then this body.
@@ -163,21 +188,7 @@ impl Client {
     /// What a fetch from partition 0 says, without waiting for more.
     #[track_caller]
     pub fn fetch(&mut self, topic: &str, offset: i64) -> PartitionData {
-        let request = FetchRequest {
-            max_wait_ms: 0,
-            min_bytes: 1,
-            session_epoch: -1,
-            topics: vec![FetchTopic {
-                topic: topic.into(),
-                partitions: vec![FetchPartition {
-                    fetch_offset: offset,
-                    partition_max_bytes: 64 << 20,
-                    ..Default::default()
-                }],
-                ..Default::default()
-            }],
-            ..Default::default()
-        };
+        let request = fetch_request(topic, [0], offset);
         self.call(&request, FETCH).responses.remove(0).partitions.remove(0)
     }
 
@@ -232,6 +243,27 @@ pub fn now_ms() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64
 }
 
+/// A fetch of all that there is in these partitions from `offset` on, that does not wait for more.
+pub fn fetch_request(topic: &str, partitions: impl IntoIterator<Item = i32>, offset: i64) -> FetchRequest {
+    let partition = |partition| FetchPartition {
+        partition,
+        fetch_offset: offset,
+        partition_max_bytes: 64 << 20,
+        ..Default::default()
+    };
+    FetchRequest {
+        max_wait_ms: 0,
+        min_bytes: 1,
+        session_epoch: -1,
+        topics: vec![FetchTopic {
+            topic: topic.into(),
+            partitions: partitions.into_iter().map(partition).collect(),
+            ..Default::default()
+        }],
+        ..Default::default()
+    }
+}
+
 /// A correct batch of these values.
 pub fn batch(values: &[&str]) -> Bytes {
     let mut builder = BatchBuilder::new();
@@ -249,7 +281,7 @@ pub struct Neighbour {
 }
 
 impl Neighbour {
-    const TOPIC: &str = "neighbour";
+    pub const TOPIC: &str = "neighbour";
 
     pub fn new(address: &str) -> Neighbour {
         let mut client = Client::connect(address);

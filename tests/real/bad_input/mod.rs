@@ -7,6 +7,7 @@ mod bombs;
 mod damage;
 mod device;
 mod disk_full;
+mod floods;
 mod frames;
 mod many;
 mod names;
