@@ -406,6 +406,30 @@ fn names(perform: Perform) {
     let (from, to) = ("topic-0.id-delete/a.log".into(), "topic-0.id-delete/b.log".into());
     done(perform, DiskOp::Rename { from, to });
     assert_eq!(list(perform, "topic-0.id-delete").len(), 2);
+    // A folder takes the place of an empty one, never of one that holds something.
+    let content = pattern(3, 7);
+    let (path, taken) = ("topic-1/file".to_string(), "topic-1".to_string());
+    done(perform, DiskOp::CreateDir { path: taken.clone() });
+    let rename = |from: &str, to: &str| DiskOp::Rename {
+        from: from.into(),
+        to: to.into(),
+    };
+    done(perform, DiskOp::ReplaceFile { path, content });
+    fails(perform, rename("topic-1", "topic-0.id-delete"));
+    assert_eq!(list(perform, "topic-0.id-delete").len(), 2);
+    assert_eq!(list(perform, "topic-1").len(), 1);
+    done(perform, DiskOp::CreateDir { path: "topic-2".into() });
+    done(perform, rename("topic-1", "topic-2"));
+    assert_eq!(list(perform, "topic-2").len(), 1);
+    not_found(perform, DiskOp::List { path: taken });
+    // A name has at most 255 bytes, whatever is asked of it.
+    let long = "x".repeat(255);
+    done(perform, DiskOp::CreateDir { path: long.clone() });
+    done(perform, DiskOp::RemoveDir { path: long.clone() });
+    let path = long + "x";
+    fails(perform, DiskOp::List { path: path.clone() });
+    fails(perform, rename("topic-2", &path));
+    fails(perform, DiskOp::CreateDir { path });
     done(
         perform,
         DiskOp::RemoveFile {

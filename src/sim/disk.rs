@@ -225,8 +225,15 @@ impl SimDisk {
                 let (parent, old) = self.parent(from)?;
                 let (to_parent, new) = self.parent(to)?;
                 assert_eq!(parent, to_parent, "rename across folders: {from} to {to}");
-                if !self.dirs[parent].live.contains_key(&old) {
-                    return Err(DiskError::NotFound { path: from.clone() });
+                let names = &self.dirs[parent].live;
+                match (names.get(&old), names.get(&new)) {
+                    (None, _) => return Err(DiskError::NotFound { path: from.clone() }),
+                    (Some(Node::Dir(_)), Some(Node::Dir(there))) if !self.dirs[*there].live.is_empty() => {
+                        return Err(io(to, "folder not empty"));
+                    }
+                    (Some(Node::Dir(_)), Some(Node::File(_))) => return Err(io(to, "is a file")),
+                    (Some(Node::File(_)), Some(Node::Dir(_))) => return Err(io(to, "is a folder")),
+                    _ => {}
                 }
                 self.change(parent, NameChange::Rename(old, new));
                 Ok(DiskReply::Done)
@@ -483,6 +490,7 @@ impl SimDisk {
             let Node::Dir(dir) = node else {
                 return Err(DiskError::NotFound { path: path.to_string() });
             };
+            name_fits(part)?;
             node = *self.dirs[dir]
                 .live
                 .get(part)
@@ -500,6 +508,7 @@ impl SimDisk {
 
     fn parent(&self, path: &str) -> Result<(usize, String), DiskError> {
         let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));
+        name_fits(name)?;
         Ok((self.dir(parent)?, name.to_string()))
     }
 
@@ -562,6 +571,14 @@ fn apply(names: &mut BTreeMap<String, Node>, change: NameChange) {
             }
         }
     }
+}
+
+/// What Linux's file systems take.
+fn name_fits(name: &str) -> Result<(), DiskError> {
+    if name.len() > 255 {
+        return Err(io(name, "name too long"));
+    }
+    Ok(())
 }
 
 fn io(path: &str, what: &str) -> DiskError {
