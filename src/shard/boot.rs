@@ -19,7 +19,7 @@ use crate::types::{Entry, LogId, Offset, Position, ShardId};
 use super::commit::Committing;
 use super::disk::Op;
 use super::effect::{DiskError, DiskOp, DiskReply, Effect, File};
-use super::folders::{Folder, FolderName, STRAY_SUFFIX};
+use super::folders::{Folder, FolderName, STRAY_SUFFIX, name_with_suffix};
 use super::kraft::{Kraft, KraftOp};
 use super::message::Message;
 use super::partition::Partition;
@@ -378,7 +378,7 @@ impl Shard {
                 Ok(found) if found == log.topic => self.log_boot(log).is_described = true,
                 Ok(found) => {
                     // Of a topic that was deleted; the power failed before its folder was renamed.
-                    let to = format!("{dir}.{found}{STRAY_SUFFIX}");
+                    let to = name_with_suffix(&dir, self.random.uuid(), STRAY_SUFFIX);
                     tracing::warn!("{dir} belongs to topic {found}, not {}: it is kept as {to}", log.topic);
                     let log_boot = self.log_boot(log);
                     log_boot.has_folder = false;
@@ -591,7 +591,7 @@ impl Shard {
                         .topic(&topic)
                         .is_some_and(|topic| topic.partitions.contains_key(&partition));
                 if !is_known {
-                    let to = format!("{}.{}{STRAY_SUFFIX}", entry.name, self.random.uuid());
+                    let to = name_with_suffix(&entry.name, self.random.uuid(), STRAY_SUFFIX);
                     tracing::warn!("{} belongs to no topic that exists: it is kept as {to}", entry.name);
                     self.stats.folders_strayed += 1;
                     renames.push_back(DiskOp::Rename {
@@ -619,9 +619,13 @@ impl Shard {
         let root = std::mem::take(&mut self.boot().root);
         self.stage = Stage::Serving;
         if self.config.id == CONTROLLER {
-            let deleted = root
-                .into_iter()
-                .filter(|entry| entry.is_dir && FolderName::parse(&entry.name) == FolderName::Deleted);
+            let image = self.image.clone();
+            let is_deleted = |entry: &Entry| match FolderName::parse(&entry.name) {
+                // What a crash left of a folder in the making: its shard goes on with it.
+                FolderName::Deleted { id: Some(id) } => image.topic_by_id(id).is_none(),
+                name => matches!(name, FolderName::Deleted { .. }),
+            };
+            let deleted = root.into_iter().filter(|entry| entry.is_dir && is_deleted(entry));
             deleted.for_each(|entry| self.remove_folder(entry.name));
         }
         self.make_folders();

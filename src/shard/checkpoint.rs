@@ -327,7 +327,7 @@ impl Shard {
                 }
                 Some(error) => {
                     partition.log.checkpoint_aborted(&step);
-                    self.partition_failed(log, &error);
+                    self.partition_failed(log, format!("its segment could not be written: {error}"));
                 }
             }
         }
@@ -337,18 +337,19 @@ impl Shard {
         self.stop_may_go_on();
     }
 
-    /// Rule 8: a segment that could not be written takes its log offline; its records stay in the journal.
-    fn partition_failed(&mut self, log: LogId, error: &DiskError) {
+    /// Rule 8: a segment or a folder that could not be written takes its log offline; its records stay in the journal.
+    pub(super) fn partition_failed(&mut self, log: LogId, why: String) {
         self.stats.checkpoints_failed += 1;
         let partition = self.partition_mut(log);
-        let why = format!("its segment could not be written: {error}");
         tracing::error!(
-            "{}: offline, because {why}. Check the device (dmesg) and restart the broker; acknowledged records are in the journal",
+            "{}: offline, because {why}. Check the device (dmesg) and restart the broker; acknowledged records that its \
+             segments lack are in the journal",
             partition.name()
         );
         partition.replica.role = Role::Offline { why: why.clone() };
         self.fail_appends(log, ErrorCode::KafkaStorageError, &why);
         self.wake_fetches(log);
+        self.stop_is_not_clean();
     }
 
     /// Keeps what is in memory for readers within its budget, the oldest of each log first.

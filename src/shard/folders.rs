@@ -1,6 +1,11 @@
 //! Partitions come and go with the metadata: their folders are made, described, renamed away and removed.
+//!
+//! A topic that was deleted and one that was made anew under its name may lie on different shards, so the name of a folder is
+//! never evidence of whose it is. A folder is made and described under the name that it would be removed under,
+//! `<topic>-<n>.<id>-delete`, and renamed into place, which fails while another one is there; and a shard renames away only
+//! what says that it is its own. What a crash leaves of a folder in the making is thus removed by the next start, Kafka's too.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use crate::controller::{Delta, Image, image::PartitionRegistration, image::Topic};
@@ -9,7 +14,7 @@ use crate::journal::Body;
 use crate::log::side_files;
 use crate::log::{Log, LogConfig};
 use crate::replica::{Leader, Replica};
-use crate::types::{LogId, TopicId};
+use crate::types::{LogId, TopicId, Uuid};
 
 use super::Shard;
 use super::commit::Control;
@@ -18,7 +23,7 @@ use super::effect::{DiskError, DiskOp, DiskReply};
 use super::partition::Partition;
 use super::upkeep::ms_as_us;
 
-/// A folder's name behind its partition's, once it is to be removed: `<topic>-<n>.<id>-delete`.
+/// A folder's name behind its partition's, before it is in place and once it is to be removed: `<topic>-<n>.<id>-delete`.
 pub const DELETE_SUFFIX: &str = "-delete";
 /// A folder that no topic of the metadata claims.
 pub const STRAY_SUFFIX: &str = "-stray";
@@ -27,7 +32,15 @@ pub const STRAY_SUFFIX: &str = "-stray";
 const REMOVED_AT_ONCE_MAX: usize = 64;
 /// Folders that are made at the same time.
 const MAKING_MAX: usize = 16;
+/// A folder that could not be made is tried again after this long, then after twice that, and so on.
 const RETRY_US: u64 = 100_000;
+const RETRY_DOUBLINGS_MAX: u32 = 6;
+/// A deleted topic's folder is out of the way long before this many tries, after three seconds.
+const TRIES_IN_SILENCE: u32 = 5;
+/// A folder that could not be renamed away is tried again after this long.
+const REMOVAL_RETRY_US: u64 = 10_000_000;
+/// The longest name that Linux's file systems take.
+const NAME_BYTES_MAX: usize = 255;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Folder {
@@ -35,15 +48,18 @@ pub enum Folder {
     Wanted,
     Making,
     Ready,
+    /// Tried in vain again and again: somebody was told what is in the way. It is still tried now and then.
+    Refused,
 }
 
 /// Making one folder, in this order.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum FolderStep {
-    Created,
-    /// Whose it was before, if it was there.
+    /// Whose it is, if one of its name is there.
     Asked,
+    Created,
     Described,
+    Placed,
     Synced,
 }
 
@@ -56,6 +72,8 @@ pub struct Removal {
     /// Operations that name the folder and are not complete.
     busy: usize,
     stage: RemovalStage,
+    /// Somebody was told that it is refused.
+    is_told: bool,
 }
 
 #[derive(Debug)]
@@ -64,7 +82,13 @@ enum RemovalStage {
     Waiting {
         is_dropped: bool,
     },
+    /// Whose the folder of its name is now.
+    Asking,
     Renaming,
+    /// It could not be renamed and is tried again; somebody was told.
+    Refused {
+        until_us: u64,
+    },
     SyncingRename,
     /// Until `file.delete.delay.ms` is over.
     Resting {
@@ -81,10 +105,16 @@ enum RemovalStage {
 #[derive(Default)]
 pub struct Folders {
     wanted: VecDeque<LogId>,
-    /// When those that could not be made, or were another topic's, are tried again.
-    retry_at_us: Option<u64>,
     making: usize,
-    removals: std::collections::BTreeMap<u64, Removal>,
+    /// Those that could not be made, until they are or their topic is deleted.
+    late: BTreeMap<LogId, Late>,
+    removals: BTreeMap<u64, Removal>,
+}
+
+struct Late {
+    tries: u32,
+    /// When it is tried again; `None` while it is.
+    retry_at_us: Option<u64>,
 }
 
 impl Shard {
@@ -177,104 +207,85 @@ impl Shard {
     }
 
     pub(super) fn make_folders(&mut self) {
-        if self.folders.retry_at_us.is_some() {
-            return;
-        }
-        for _ in 0..self.folders.wanted.len() {
-            if self.folders.making >= MAKING_MAX {
-                return;
-            }
+        while self.folders.making < MAKING_MAX {
             let Some(log) = self.folders.wanted.pop_front() else {
                 return;
             };
             let Some(partition) = self.partitions.get_mut(&log) else {
                 continue;
             };
-            let path = partition.log.dir().to_string();
-            // A folder of the same name that is not out of the way yet goes first.
-            if self
-                .folders
-                .removals
-                .values()
-                .any(|removal| removal.dir == path && removal.is_in_the_way())
-            {
-                self.folders.wanted.push_back(log);
-                continue;
-            }
             partition.folder = Folder::Making;
             partition.busy += 1;
             self.folders.making += 1;
-            self.disk(Op::Folder(log, FolderStep::Created), DiskOp::CreateDir { path });
+            let path = format!("{}/{}", partition.log.dir(), side_files::PARTITION_METADATA);
+            self.disk(Op::Folder(log, FolderStep::Asked), DiskOp::ReadFile { path });
         }
     }
 
     pub(super) fn folder_done(&mut self, log: LogId, step: FolderStep, result: Result<DiskReply, DiskError>) {
-        let result = match (step, result) {
-            // A deleted topic's, whose shard has not renamed it yet: it must not become this one's with what is in it.
-            (FolderStep::Asked, Ok(DiskReply::Bytes(bytes))) => match side_files::parse_partition_metadata(&bytes) {
-                Ok(topic) if topic != log.topic => Err(DiskError::NotFound { path: String::new() }),
-                _ => Ok(DiskReply::Done),
-            },
-            (FolderStep::Asked, Err(DiskError::NotFound { .. })) => Ok(DiskReply::Done),
-            (_, result) => result,
+        let next = match self.partitions.get(&log) {
+            // Dropped meanwhile: its removal finds what was made.
+            None => Ok(None),
+            Some(partition) => next_step(partition, step, result),
         };
-        let is_last = step == FolderStep::Synced || result.is_err() || !self.partitions.contains_key(&log);
-        if is_last {
-            self.folders.making -= 1;
-            if let Some(partition) = self.partitions.get_mut(&log) {
-                match result {
-                    Ok(_) => {
-                        partition.folder = Folder::Ready;
-                        self.stats.folders_made += 1;
-                    }
-                    // Renamed meanwhile, because it was a deleted topic's.
-                    Err(DiskError::NotFound { .. }) => self.make_folder_later(log),
-                    Err(error) => {
-                        tracing::error!("{}: cannot make its folder, will try again: {error}", partition.name());
-                        self.make_folder_later(log);
-                    }
+        match next {
+            Ok(Some((step, what))) => return self.disk(Op::Folder(log, step), what),
+            Ok(None) => {
+                if let Some(partition) = self.partitions.get_mut(&log) {
+                    partition.folder = Folder::Ready;
+                    self.stats.folders_made += 1;
+                    self.folders.late.remove(&log);
                 }
             }
-            self.no_longer_busy(log);
-            return self.make_folders();
+            // Nobody knows whether a power cut would leave it: like a flush of a segment, never tried again.
+            Err(why) if step == FolderStep::Synced => {
+                self.partition_failed(log, format!("its folder could not be synced: {why}"));
+            }
+            Err(why) => self.make_folder_later(log, &why),
         }
-        let dir = self.partition(log).log.dir().to_string();
-        let (step, what) = match step {
-            FolderStep::Created => {
-                let path = format!("{dir}/{}", side_files::PARTITION_METADATA);
-                (FolderStep::Asked, DiskOp::ReadFile { path })
-            }
-            FolderStep::Asked => {
-                let content = side_files::partition_metadata(log.topic);
-                (
-                    FolderStep::Described,
-                    DiskOp::ReplaceFile {
-                        path: format!("{dir}/{}", side_files::PARTITION_METADATA),
-                        content,
-                    },
-                )
-            }
-            _ => (FolderStep::Synced, DiskOp::SyncDir { path: String::new() }),
-        };
-        self.disk(Op::Folder(log, step), what);
+        self.folders.making -= 1;
+        self.no_longer_busy(log);
+        self.make_folders();
     }
 
-    fn make_folder_later(&mut self, log: LogId) {
-        self.partition_mut(log).folder = Folder::Wanted;
-        self.folders.wanted.push_back(log);
-        self.folders.retry_at_us = Some(self.now.mono_us + RETRY_US);
+    fn make_folder_later(&mut self, log: LogId, why: &str) {
+        let late = self.folders.late.entry(log).or_insert(Late {
+            tries: 0,
+            retry_at_us: None,
+        });
+        late.retry_at_us = Some(self.now.mono_us + (RETRY_US << late.tries.min(RETRY_DOUBLINGS_MAX)));
+        late.tries += 1;
+        self.stats.folders_late += 1;
+        let tries = late.tries;
+        let partition = self.partition_mut(log);
+        partition.folder = Folder::Wanted;
+        if tries >= TRIES_IN_SILENCE {
+            partition.folder = Folder::Refused;
+        }
+        if tries == TRIES_IN_SILENCE {
+            tracing::error!(
+                "{}: its folder cannot be made and is tried again every few seconds: {why}. Move what is in the way out of the \
+                 data folder, or restart the broker; acknowledged records are in the journal",
+                partition.name()
+            );
+            self.stats.folders_refused += 1;
+        }
     }
 
     /// Folders that could not be made a while ago.
     pub(super) fn retry_folders(&mut self) {
-        if self.folders.retry_at_us.is_some_and(|at_us| at_us <= self.now.mono_us) {
-            self.folders.retry_at_us = None;
-            self.make_folders();
+        let now_us = self.now.mono_us;
+        for (&log, late) in &mut self.folders.late {
+            if late.retry_at_us.is_some_and(|at_us| at_us <= now_us) {
+                late.retry_at_us = None;
+                self.folders.wanted.push_back(log);
+            }
         }
+        self.make_folders();
     }
 
     pub(super) fn folders_deadline(&self) -> Option<u64> {
-        self.folders.retry_at_us
+        self.folders.late.values().filter_map(|late| late.retry_at_us).min()
     }
 
     /// An operation that named the log's folder is complete.
@@ -307,6 +318,7 @@ impl Shard {
         self.dirty_bytes -= partition.log.dirty_bytes() as u64;
         self.cached_bytes = self.cached_bytes.saturating_sub(partition.log.cached_bytes() as u64);
         self.blocked.remove(&log);
+        self.folders.late.remove(&log);
         if partition.saving.as_ref().is_some_and(|saving| !saving.is_written()) {
             self.saving_abandoned();
         }
@@ -316,6 +328,7 @@ impl Shard {
             dir: partition.log.dir().to_string(),
             busy,
             stage: RemovalStage::Waiting { is_dropped: false },
+            is_told: false,
         };
         let id = self.new_id();
         tracing::info!("{}: deleted, its files go in {delay_ms} ms", partition.name());
@@ -349,6 +362,7 @@ impl Shard {
                 dir,
                 busy: 0,
                 stage,
+                is_told: false,
             },
         );
         self.advance_removal(id);
@@ -357,7 +371,12 @@ impl Shard {
     /// Folders whose delay is over.
     pub(super) fn remove_rested(&mut self) {
         let now_us = self.now.mono_us;
-        let due = |removal: &Removal| matches!(removal.stage, RemovalStage::Resting { until_us } if until_us <= now_us);
+        let due = |removal: &Removal| {
+            matches!(
+                removal.stage,
+                RemovalStage::Resting { until_us } | RemovalStage::Refused { until_us } if until_us <= now_us
+            )
+        };
         let rested: Vec<u64> = self
             .folders
             .removals
@@ -376,14 +395,8 @@ impl Shard {
             return;
         };
         let what = match &mut removal.stage {
-            RemovalStage::Waiting { is_dropped: true } if removal.busy == 0 => {
-                let log = removal.log.expect("only our own wait");
-                removal.stage = RemovalStage::Renaming;
-                DiskOp::Rename {
-                    from: removal.dir.clone(),
-                    to: deleted_name(&removal.dir, log.topic),
-                }
-            }
+            RemovalStage::Waiting { is_dropped: true } if removal.busy == 0 => removal.ask(),
+            RemovalStage::Refused { until_us } if *until_us <= now_us => removal.ask(),
             RemovalStage::Resting { until_us } if *until_us <= now_us => {
                 removal.stage = RemovalStage::Listing;
                 DiskOp::List {
@@ -413,13 +426,37 @@ impl Shard {
         let Some(removal) = self.folders.removals.get_mut(&id) else {
             return;
         };
+        let own = removal.log.map(|log| log.topic);
+        let is_described = matches!(result, Ok(DiskReply::Bytes(_)));
         match (&mut removal.stage, result) {
-            // A partition that was never written has no folder.
-            (RemovalStage::Renaming, Ok(_) | Err(DiskError::NotFound { .. })) => {
-                let log = removal.log.expect("only our own are renamed");
-                removal.dir = deleted_name(&removal.dir, log.topic);
+            (RemovalStage::Asking, Ok(DiskReply::Bytes(bytes)))
+                if side_files::parse_partition_metadata(&bytes).ok() == own =>
+            {
+                let (from, to) = (removal.dir.clone(), removal.deleted_name());
+                removal.stage = RemovalStage::Renaming;
+                return self.disk(Op::Removal(id), DiskOp::Rename { from, to });
+            }
+            // Never made, or the name is another topic's by now: what there may be has its last name already.
+            (stage @ (RemovalStage::Asking | RemovalStage::Renaming), Ok(_) | Err(DiskError::NotFound { .. })) => {
+                self.stats.names_passed_on += u64::from(is_described && matches!(stage, RemovalStage::Asking));
+                removal.dir = removal.deleted_name();
                 removal.stage = RemovalStage::SyncingRename;
                 return self.disk(Op::Removal(id), DiskOp::SyncDir { path: String::new() });
+            }
+            (RemovalStage::Asking | RemovalStage::Renaming, Err(error)) => {
+                if !std::mem::replace(&mut removal.is_told, true) {
+                    tracing::error!(
+                        "a deleted folder cannot be moved out of the way, which is tried again every {} s: {error}. Move {} out of \
+                         the data folder, or restart the broker",
+                        REMOVAL_RETRY_US / 1_000_000,
+                        removal.dir
+                    );
+                    self.stats.removals_refused += 1;
+                }
+                removal.stage = RemovalStage::Refused {
+                    until_us: now_us + REMOVAL_RETRY_US,
+                };
+                return;
             }
             (RemovalStage::SyncingRename, Ok(_)) => {
                 let delay_us = ms_as_us(self.image.broker_config.topic.file_delete_delay_ms);
@@ -429,8 +466,6 @@ impl Shard {
                 if let Some(log) = removal.log {
                     self.journal.forget(log);
                 }
-                // The name is free for a topic that was made anew.
-                self.make_folders();
                 return;
             }
             (RemovalStage::Listing, Ok(DiskReply::Entries(entries))) => {
@@ -462,10 +497,62 @@ impl Shard {
 }
 
 impl Removal {
-    /// Its name may not be used yet.
-    fn is_in_the_way(&self) -> bool {
-        matches!(self.stage, RemovalStage::Waiting { .. } | RemovalStage::Renaming)
+    fn ask(&mut self) -> DiskOp {
+        self.stage = RemovalStage::Asking;
+        DiskOp::ReadFile {
+            path: format!("{}/{}", self.dir, side_files::PARTITION_METADATA),
+        }
     }
+
+    fn deleted_name(&self) -> String {
+        deleted_name(&self.dir, self.log.expect("only our own is renamed"))
+    }
+}
+
+/// What making a partition's folder does after `step`; nothing after the last. The error says what stopped it.
+fn next_step(
+    partition: &Partition,
+    step: FolderStep,
+    result: Result<DiskReply, DiskError>,
+) -> Result<Option<(FolderStep, DiskOp)>, String> {
+    let log = partition.log.id();
+    let dir = partition.log.dir();
+    let made = deleted_name(dir, log);
+    let sync = (FolderStep::Synced, DiskOp::SyncDir { path: String::new() });
+    let next = match (step, result) {
+        // A deleted topic's, whose shard has not renamed it yet: it must not become this one's with what is in it.
+        (FolderStep::Asked, Ok(DiskReply::Bytes(bytes))) => match side_files::parse_partition_metadata(&bytes) {
+            // Nobody knew whether it was placed, or synced.
+            Ok(topic) if topic == log.topic => sync,
+            Ok(topic) => {
+                return Err(format!(
+                    "{dir} is there and belongs to topic {topic}, this one is {}",
+                    log.topic
+                ));
+            }
+            Err(error) => {
+                return Err(format!(
+                    "{dir} is there, and its {}: {error}",
+                    side_files::PARTITION_METADATA
+                ));
+            }
+        },
+        (FolderStep::Asked, Err(DiskError::NotFound { .. })) => (FolderStep::Created, DiskOp::CreateDir { path: made }),
+        (_, Err(error)) => return Err(error.to_string()),
+        (FolderStep::Created, Ok(_)) => {
+            let path = format!("{made}/{}", side_files::PARTITION_METADATA);
+            let content = side_files::partition_metadata(log.topic);
+            (FolderStep::Described, DiskOp::ReplaceFile { path, content })
+        }
+        (FolderStep::Described, Ok(_)) => {
+            let (from, to) = (made, dir.to_string());
+            (FolderStep::Placed, DiskOp::Rename { from, to })
+        }
+        (FolderStep::Placed, Ok(_)) => sync,
+        (FolderStep::Synced, Ok(_)) => return Ok(None),
+        (FolderStep::Asked, Ok(other)) => unreachable!("bytes, not {other:?}"),
+    };
+    Ok(Some(next))
 }
 
 fn leader_of(registration: &PartitionRegistration, topic: &Topic) -> Leader {
@@ -475,27 +562,39 @@ fn leader_of(registration: &PartitionRegistration, topic: &Topic) -> Leader {
     }
 }
 
-/// Kafka's rule: at most 255 bytes, the topic's name gives way.
-fn deleted_name(dir: &str, topic: TopicId) -> String {
-    let suffix = format!(".{topic}{DELETE_SUFFIX}");
-    let room = 255 - suffix.len();
-    let kept: String = dir.chars().take(room).collect();
+/// The name of a log's folder before it is in place, and when it is to be removed.
+fn deleted_name(dir: &str, log: LogId) -> String {
+    name_with_suffix(dir, log.topic, DELETE_SUFFIX)
+}
+
+/// `<topic>-<n>.<id><suffix>` of a partition's folder. Kafka's rule (`UnifiedLog.logDirNameWithSuffixCappedLength`): the
+/// topic's name gives way when it is too long, never the partition's number, which tells one folder from the next.
+pub fn name_with_suffix(dir: &str, id: Uuid, suffix: &str) -> String {
+    let (topic, partition) = dir.rsplit_once('-').unwrap_or((dir, ""));
+    let suffix = format!("-{partition}.{id}{suffix}");
+    let kept: String = topic.chars().take(NAME_BYTES_MAX - suffix.len()).collect();
     format!("{kept}{suffix}")
 }
 
 /// What a folder in the data folder is.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum FolderName {
-    Partition { topic: Arc<str>, partition: i32 },
-    Deleted,
+    Partition {
+        topic: Arc<str>,
+        partition: i32,
+    },
+    /// Or in the making; of this topic, unless Kafka named it.
+    Deleted {
+        id: Option<TopicId>,
+    },
     Stray,
     Other,
 }
 
 impl FolderName {
     pub fn parse(name: &str) -> FolderName {
-        if name.ends_with(DELETE_SUFFIX) && name.contains('.') {
-            return FolderName::Deleted;
+        if let Some((_, id)) = name.strip_suffix(DELETE_SUFFIX).and_then(|name| name.rsplit_once('.')) {
+            return FolderName::Deleted { id: Uuid::parse(id) };
         }
         if name.ends_with(STRAY_SUFFIX) && name.contains('.') {
             return FolderName::Stray;
@@ -511,6 +610,46 @@ impl FolderName {
                 }
             }
             _ => FolderName::Other,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_names_differ_by_partition_and_fit() {
+        let id = Uuid([7; 16]);
+        let topic = "x".repeat(249);
+        let name = |partition: i32, suffix| name_with_suffix(&format!("{topic}-{partition}"), id, suffix);
+        assert_eq!(name(0, DELETE_SUFFIX).len(), 255);
+        assert!(name(0, DELETE_SUFFIX).ends_with(&format!("x-0.{id}-delete")));
+        assert_ne!(name(0, DELETE_SUFFIX), name(1, DELETE_SUFFIX));
+        assert_eq!(name(99_999, STRAY_SUFFIX).len(), 255);
+        assert_eq!(
+            name_with_suffix("a.b-c-7", id, STRAY_SUFFIX),
+            format!("a.b-c-7.{id}-stray")
+        );
+    }
+
+    #[test]
+    fn what_a_folder_is() {
+        let id = Uuid([0xfb; 16]);
+        let kafkas = "t-0.0123456789abcdef0123456789abcdef-delete";
+        let partition = |topic: &str, partition| FolderName::Partition {
+            topic: topic.into(),
+            partition,
+        };
+        for (name, expected) in [
+            ("t-0".to_string(), partition("t", 0)),
+            ("a.b-delete-3".into(), partition("a.b-delete", 3)),
+            (format!("t-0.{id}-delete"), FolderName::Deleted { id: Some(id) }),
+            (kafkas.into(), FolderName::Deleted { id: None }),
+            (format!("t-0.{id}-stray"), FolderName::Stray),
+            ("lost+found".into(), FolderName::Other),
+        ] {
+            assert_eq!(FolderName::parse(&name), expected, "{name}");
         }
     }
 }

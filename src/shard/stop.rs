@@ -10,6 +10,7 @@ use crate::types::{ConnId, LogId, ShardId};
 
 use super::disk::Op;
 use super::effect::{DiskError, DiskOp, DiskReply, Effect};
+use super::folders::Folder;
 use super::message::{FlowId, Message, SealedLog};
 use super::{CONTROLLER, Flow, Shard, Stage};
 
@@ -170,7 +171,7 @@ impl Shard {
         let open = self
             .partitions
             .values()
-            .filter(|partition| partition.is_online() && !partition.log.is_closed());
+            .filter(|p| p.is_online() && !p.log.is_closed() && p.folder != Folder::Refused);
         if open.count() > 0 && self.commit.failed().is_none() && !self.space.is_full {
             return;
         }
@@ -380,9 +381,14 @@ impl Shard {
     }
 
     pub(super) fn stop_failed(&mut self) {
+        self.stop_is_not_clean();
+        self.stop_may_go_on();
+    }
+
+    /// If this is a stop.
+    pub(super) fn stop_is_not_clean(&mut self) {
         if let Stage::Stopping(stopping) = &mut self.stage {
             stopping.has_failed = true;
-            self.stop_may_go_on();
         }
     }
 

@@ -394,6 +394,13 @@ impl SimDisk {
         self.open.clear();
     }
 
+    /// Removes a folder with all that is in it, as somebody who is not the broker does.
+    #[cfg(test)]
+    pub fn remove_tree(&mut self, path: &str) {
+        let (parent, name) = self.parent(path).expect("the caller knows it");
+        self.change(parent, NameChange::Remove(name));
+    }
+
     /// Length of a file.
     pub fn len(&self, path: &str) -> Option<u64> {
         match self.find(path) {

@@ -6,6 +6,8 @@
 pub mod client;
 pub mod disk;
 pub mod oracle;
+#[cfg(test)]
+mod situations;
 pub mod world;
 
 use std::collections::BTreeMap;
@@ -49,6 +51,7 @@ pub const SOMETIMES: &[&str] = &[
     "commit flushed with plain ones before it",
     "commit not flushed",
     "consumer started over",
+    "deleted topic's name was another's by then",
     "disk found full",
     "disk full",
     "duplicate batch not stored",
@@ -58,6 +61,7 @@ pub const SOMETIMES: &[&str] = &[
     "fetch session continued",
     "flush of plain commits",
     "folder made",
+    "folder made later",
     "folder removed",
     "input/output error",
     "journal failed",
@@ -203,8 +207,14 @@ impl History {
         } else {
             Vec::new()
         };
+        // A long name has to be shortened for its folder to be removed.
+        let prefix = if random.below(8) == 0 {
+            "x".repeat(240)
+        } else {
+            "topic".into()
+        };
         let topics = Topics {
-            names: (0..topic_count).map(|t| format!("topic{t}")).collect(),
+            names: (0..topic_count).map(|t| format!("{prefix}{t}")).collect(),
             ids: vec![None; topic_count],
             partitions: (0..topic_count).map(|_| 1 + random.below(4) as i32).collect(),
             volatile,

@@ -304,8 +304,13 @@ impl World {
             });
         }
         let result = self.disk.perform(what);
-        if let Err(DiskError::Full { .. }) = &result {
-            self.count("disk full");
+        match &result {
+            Err(DiskError::Full { .. }) => self.count("disk full"),
+            // Whoever changes a partition's files has made its folder, and nobody else may have taken it away.
+            Err(DiskError::NotFound { path }) if changes_files(what) && self.faults.io_error_one_in == 0 => {
+                panic!("{path} vanished under {}", brief(what));
+            }
+            _ => {}
         }
         result
     }
@@ -494,6 +499,19 @@ impl World {
             trace.push(line());
         }
     }
+}
+
+/// What only works where a folder is, and what is done to a folder that somebody counts on.
+fn changes_files(what: &DiskOp) -> bool {
+    matches!(
+        what,
+        DiskOp::Reserve { .. }
+            | DiskOp::Write { .. }
+            | DiskOp::Truncate { .. }
+            | DiskOp::Sync { .. }
+            | DiskOp::SyncDir { .. }
+            | DiskOp::ReplaceFile { .. }
+    )
 }
 
 /// File ids are a shard's own; the disk has one table for all.

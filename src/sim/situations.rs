@@ -1,0 +1,345 @@
+//! What a seed would have to be lucky to meet, by name.
+
+use std::ops::Range;
+
+use bytes::{Bytes, BytesMut};
+
+use super::world::{Action, Faults, FromBroker, World};
+use crate::config::BrokerConfig;
+use crate::error::ErrorCode;
+use crate::log::side_files;
+use crate::record::BatchBuilder;
+use crate::shard::effect::{DiskOp, DiskReply};
+use crate::types::{ConnId, Offset, TopicId, Uuid};
+use crate::wire::api::Request;
+use crate::wire::frame;
+use crate::wire::offsets::*;
+use crate::wire::produce_fetch::*;
+use crate::wire::topics::*;
+
+const SHARDS: u16 = 3;
+
+/// A broker, and one client that asks one thing after the other.
+struct Script {
+    world: World,
+    conn: Option<ConnId>,
+}
+
+impl Script {
+    fn start(seed: u64) -> Script {
+        let config = BrokerConfig::beyond_bounds([
+            ("tidemill.journal.bytes", 1 << 20),
+            ("tidemill.disk.reserve.bytes", 1 << 20),
+            ("log.segment.bytes", 16_000),
+            ("message.max.bytes", 16_000),
+            ("log.segment.delete.delay.ms", 50),
+        ]);
+        let world = World::new(seed, config, 64 << 20);
+        let mut script = Script { world, conn: None };
+        script.restart();
+        script
+    }
+
+    fn restart(&mut self) {
+        self.conn = None;
+        self.world.start(SHARDS);
+        self.until("a start", |script, _| script.world.is_ready());
+        self.world.act(0, Action::Connect);
+        self.until("a connection", |script, what| {
+            if let Some(FromBroker::Connected(conn)) = what {
+                script.conn = Some(*conn);
+            }
+            script.conn.is_some()
+        });
+    }
+
+    #[track_caller]
+    fn until(&mut self, what: &str, mut done: impl FnMut(&mut Script, Option<&FromBroker>) -> bool) {
+        for _ in 0..200_000 {
+            let mut to_client = Vec::new();
+            let goes_on = self.world.step(&mut to_client);
+            assert_eq!(self.world.fatal(), None);
+            for (_, from_broker) in &to_client {
+                if done(self, Some(from_broker)) {
+                    return;
+                }
+            }
+            if done(self, None) {
+                return;
+            }
+            assert!(goes_on, "{what} never came");
+        }
+        panic!("{what} never came: {}", self.world.describe());
+    }
+
+    fn pass(&mut self, ms: u64) {
+        let to_us = self.world.now_us + ms * 1000;
+        self.until("a while", |script, _| script.world.now_us >= to_us);
+    }
+
+    #[track_caller]
+    fn call<R: Request>(&mut self, request: &R, version: i16) -> R::Response {
+        let bytes = frame::request(request, version, 1, None).unwrap();
+        let conn = self.conn.expect("connected");
+        self.world.act(0, Action::Send(conn, BytesMut::from(&bytes[4..])));
+        let mut found: Option<Bytes> = None;
+        self.until("an answer", |_, what| {
+            if let Some(FromBroker::Response(_, bytes)) = what {
+                found = Some(bytes.clone());
+            }
+            found.is_some()
+        });
+        frame::decode_response::<R>(&found.expect("just seen"), version)
+            .unwrap()
+            .1
+    }
+
+    fn create(&mut self, name: &str, partitions: i32) -> TopicId {
+        let request = CreateTopicsRequest {
+            topics: vec![CreatableTopic {
+                name: name.into(),
+                num_partitions: partitions,
+                replication_factor: 1,
+                ..Default::default()
+            }],
+            ..Default::default()
+        };
+        let created = self.call(&request, 7).topics.remove(0);
+        assert_eq!(created.error_code, 0, "{created:?}");
+        created.topic_id
+    }
+
+    fn delete(&mut self, topic_id: TopicId) {
+        let topics = vec![DeleteTopicState { name: None, topic_id }];
+        let request = DeleteTopicsRequest {
+            topics,
+            ..Default::default()
+        };
+        assert_eq!(self.call(&request, 6).responses[0].error_code, 0);
+    }
+
+    /// One record of 5,000 bytes.
+    fn produce(&mut self, topic_id: TopicId, index: i32) -> Result<Offset, ErrorCode> {
+        let now_ms = self.world.now().wall_ms;
+        let records = BatchBuilder::new().record(now_ms, None, Some(&[7; 5_000])).build();
+        let request = ProduceRequest {
+            transactional_id: None,
+            acks: -1,
+            timeout_ms: 30_000,
+            topic_data: vec![TopicProduceData {
+                topic_id,
+                partition_data: vec![PartitionProduceData {
+                    index,
+                    records: Some(records.freeze()),
+                }],
+                ..Default::default()
+            }],
+        };
+        let answer = self
+            .call(&request, 13)
+            .responses
+            .remove(0)
+            .partition_responses
+            .remove(0);
+        match ErrorCode::from_code(answer.error_code).unwrap() {
+            ErrorCode::None => Ok(answer.base_offset),
+            error => Err(error),
+        }
+    }
+
+    fn end_offset(&mut self, name: &str, partition_index: i32) -> Offset {
+        let partitions = vec![ListOffsetsPartition {
+            partition_index,
+            timestamp: -1,
+            ..Default::default()
+        }];
+        let name = name.to_string();
+        let request = ListOffsetsRequest {
+            replica_id: -1,
+            topics: vec![ListOffsetsTopic { name, partitions }],
+            ..Default::default()
+        };
+        self.call(&request, 7).topics.remove(0).partitions.remove(0).offset
+    }
+
+    fn stop(&mut self) {
+        self.world.stop_cleanly();
+        self.until("a stop", |script, _| script.world.is_stopped());
+        self.world.end();
+    }
+
+    fn kill(&mut self) {
+        self.world.kill();
+    }
+
+    /// What the shards of earlier lives counted.
+    fn counted(&self, what: &str) -> u64 {
+        self.world.counters.get(what).copied().unwrap_or(0)
+    }
+
+    fn perform(&mut self, what: DiskOp) {
+        self.world.disk.perform(&what).unwrap();
+    }
+
+    /// Puts a folder that says that it is this topic's.
+    fn put_folder(&mut self, path: &str, id: TopicId) {
+        self.perform(DiskOp::CreateDir { path: path.into() });
+        let content = side_files::partition_metadata(id);
+        let path = format!("{path}/{}", side_files::PARTITION_METADATA);
+        self.perform(DiskOp::ReplaceFile { path, content });
+    }
+
+    fn folders(&mut self) -> Vec<String> {
+        let root = DiskOp::List { path: String::new() };
+        let Ok(DiskReply::Entries(entries)) = self.world.disk.perform(&root) else {
+            panic!("the data folder is there")
+        };
+        let folders = entries.into_iter().filter(|entry| entry.is_dir);
+        folders
+            .map(|entry| entry.name)
+            .filter(|name| !name.starts_with("__"))
+            .collect()
+    }
+}
+
+/// The shard of the first topic must not take the second one's folder for its own, whatever each of them is doing.
+#[test]
+fn a_topic_is_made_anew_on_another_shard() {
+    made_anew("t", 0..30);
+}
+
+#[test]
+fn a_topic_with_the_longest_name_is_made_anew() {
+    made_anew(&"x".repeat(249), 100..110);
+}
+
+fn made_anew(name: &str, seeds: Range<u64>) {
+    let (mut late, mut passed_on) = (0, 0);
+    for seed in seeds {
+        let mut script = Script::start(seed);
+        script.world.faults.disk_us_max = [200, 5_000, 20_000][seed as usize % 3];
+        for round in 0..6 {
+            let id = script.create(name, 3);
+            if round % 2 == 1 {
+                for partition in 0..3 {
+                    script.produce(id, partition).unwrap();
+                }
+                script.pass(seed);
+            }
+            script.delete(id);
+        }
+        let id = script.create(name, 3);
+        for number in 0..12 {
+            assert_eq!(script.produce(id, number % 3), Ok((number / 3).into()), "seed {seed}");
+        }
+        script.pass(2_000);
+        if seed % 2 == 0 {
+            script.kill();
+        } else {
+            script.stop();
+        }
+        script.restart();
+        for partition in 0..3 {
+            assert_eq!(script.end_offset(name, partition), 4, "seed {seed}");
+        }
+        // What was on its way out when the process ended goes now.
+        script.pass(3_000);
+        let expected: Vec<String> = (0..3).map(|partition| format!("{name}-{partition}")).collect();
+        assert_eq!(script.folders(), expected, "seed {seed}");
+        script.stop();
+        late += script.counted("folder made later");
+        passed_on += script.counted("deleted topic's name was another's by then");
+        assert_eq!(script.counted("folder refused"), 0);
+    }
+    assert!(late > 0 && passed_on > 0, "{late} late, {passed_on} passed on");
+}
+
+#[test]
+fn a_folder_is_in_the_way_until_somebody_moves_it() {
+    let mut script = Script::start(1);
+    script.put_folder("t-0", Uuid([9; 16]));
+    let id = script.create("t", 1);
+    assert_eq!(script.produce(id, 0), Ok(0));
+    script.pass(60_000);
+    script.world.disk.remove_tree("t-0");
+    assert_eq!(script.produce(id, 0), Ok(1));
+    script.pass(10_000);
+    script.stop();
+    // Told once, and tried at a pace that nobody notices.
+    assert_eq!(script.counted("folder refused"), 1);
+    assert!(
+        (10..25).contains(&script.counted("folder made later")),
+        "{:?}",
+        script.world.counters
+    );
+    assert_eq!(script.counted("shard sealed"), u64::from(SHARDS));
+    script.restart();
+    assert_eq!(script.end_offset("t", 0), 2);
+}
+
+#[test]
+fn a_stop_ends_while_a_folder_is_in_the_way() {
+    let mut script = Script::start(2);
+    script.put_folder("t-0", Uuid([9; 16]));
+    let id = script.create("t", 1);
+    assert_eq!(script.produce(id, 0), Ok(0));
+    script.stop();
+    assert_eq!(script.counted("folder refused"), 1);
+    assert_eq!(script.counted("shard sealed"), u64::from(SHARDS) - 1);
+    // The next start moves it away itself.
+    script.restart();
+    assert_eq!(script.end_offset("t", 0), 1);
+    assert_eq!(script.produce(id, 0), Ok(1));
+    script.stop();
+    assert_eq!(script.folders().len(), 2, "t-0 and a stray");
+}
+
+#[test]
+fn a_deleted_folder_that_cannot_be_renamed_is_tried_again() {
+    let mut script = Script::start(3);
+    let id = script.create("t", 1);
+    script.pass(1_000);
+    let taken = format!("t-0.{id}-delete");
+    script.put_folder(&taken, id);
+    script.delete(id);
+    let id = script.create("t", 1);
+    script.pass(30_000);
+    script.world.disk.remove_tree(&taken);
+    script.pass(30_000);
+    assert_eq!(script.produce(id, 0), Ok(0));
+    assert_eq!(script.folders(), ["t-0"]);
+    script.stop();
+    assert_eq!(script.counted("removal of a folder refused"), 1);
+    assert_eq!(script.counted("shard sealed"), u64::from(SHARDS));
+}
+
+/// At any effect, while six folders go and six of the same names are made; the next start puts right what that leaves.
+#[test]
+fn the_power_fails_while_folders_are_made_and_removed() {
+    for seed in 0..60 {
+        let mut script = Script::start(seed);
+        script.world.faults = Faults {
+            disk_us_max: 5_000,
+            ..Faults::NONE
+        };
+        let name = "x".repeat(230);
+        let id = script.create(&name, 6);
+        script.produce(id, 0).unwrap();
+        script.pass(seed % 20);
+        script.delete(id);
+        let id = script.create(&name, 6);
+        for partition in 0..6 {
+            script.produce(id, partition).unwrap();
+        }
+        script.world.cut_after(1 + seed * 2);
+        while !script.world.was_cut && script.world.step(&mut Vec::new()) {}
+        script.restart();
+        for partition in 0..6 {
+            assert_eq!(script.end_offset(&name, partition), 1, "seed {seed}");
+        }
+        script.pass(5_000);
+        let is_left = |name: &String| name.ends_with("-delete");
+        assert!(!script.folders().iter().any(is_left), "{:?}", script.folders());
+        script.stop();
+    }
+}
