@@ -384,6 +384,10 @@ impl Shard {
                 }
             }
             Err(DiskError::Full { path }) => self.disk_full(&path),
+            // Somebody removed it, and what is written to its open files goes nowhere. (A dropped log is renamed later.)
+            Err(DiskError::NotFound { path }) if self.partitions.contains_key(&log) => {
+                self.partition_failed(log, format!("its folder is gone: no {path}"))
+            }
             // Derived, never evidence: without it the next start scans more.
             Err(error) => tracing::warn!("cannot save a recovery point, will try again: {error}"),
         }

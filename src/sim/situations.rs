@@ -313,6 +313,21 @@ fn a_deleted_folder_that_cannot_be_renamed_is_tried_again() {
     assert_eq!(script.counted("shard sealed"), u64::from(SHARDS));
 }
 
+#[test]
+fn a_folder_that_vanishes_takes_its_log_offline() {
+    let mut script = Script::start(4);
+    let (id, other) = (script.create("t", 1), script.create("other", 1));
+    script.pass(1_000);
+    script.world.remove_tree("t-0");
+    assert_eq!(script.produce(id, 0), Ok(0));
+    script.pass(30_000);
+    assert_eq!(script.produce(id, 0), Err(ErrorCode::KafkaStorageError));
+    assert_eq!(script.produce(other, 0), Ok(0));
+    script.stop();
+    assert_eq!(script.counted("checkpoint failed"), 1);
+    assert_eq!(script.counted("shard sealed"), u64::from(SHARDS) - 1);
+}
+
 /// At any effect, while six folders go and six of the same names are made; the next start puts right what that leaves.
 #[test]
 fn the_power_fails_while_folders_are_made_and_removed() {

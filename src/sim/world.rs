@@ -94,6 +94,8 @@ pub struct World {
     effects_performed: u64,
     cut_at_effect: Option<u64>,
     pub was_cut: bool,
+    /// Somebody removed what is the broker's.
+    is_tampered: bool,
 }
 
 impl World {
@@ -121,6 +123,7 @@ impl World {
             effects_performed: 0,
             cut_at_effect: None,
             was_cut: false,
+            is_tampered: false,
         }
     }
 
@@ -196,6 +199,13 @@ impl World {
     /// The power will go when so many more effects are performed.
     pub fn cut_after(&mut self, effects: u64) {
         self.cut_at_effect = Some(self.effects_performed + effects);
+    }
+
+    /// Somebody removes a folder with all that is in it, behind the broker's back.
+    #[cfg(test)]
+    pub fn remove_tree(&mut self, path: &str) {
+        self.is_tampered = true;
+        self.disk.remove_tree(path);
     }
 
     pub fn stop_cleanly(&mut self) {
@@ -307,7 +317,9 @@ impl World {
         match &result {
             Err(DiskError::Full { .. }) => self.count("disk full"),
             // Whoever changes a partition's files has made its folder, and nobody else may have taken it away.
-            Err(DiskError::NotFound { path }) if changes_files(what) && self.faults.io_error_one_in == 0 => {
+            Err(DiskError::NotFound { path })
+                if changes_files(what) && self.faults.io_error_one_in == 0 && !self.is_tampered =>
+            {
                 panic!("{path} vanished under {}", brief(what));
             }
             _ => {}
