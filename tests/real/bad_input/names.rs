@@ -9,7 +9,7 @@ use tidemill::wire::offsets::*;
 use tidemill::wire::produce_fetch::*;
 use tidemill::wire::topics::*;
 
-use crate::broker::Broker;
+use crate::broker::{Broker, wait_for};
 use crate::client::{Client, Neighbour, batch};
 
 struct Fixture {
@@ -331,4 +331,55 @@ fn configs_that_cannot_be() {
         &[],
     );
     fixture.end();
+}
+
+/// What a folder of such a topic is renamed to has no room for the whole name, and must still tell partitions apart.
+#[test]
+fn the_longest_name_is_deleted_and_made_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let name = "x".repeat(249);
+    let settings = ["log.segment.delete.delay.ms=0"];
+    let folders = |what: &str| {
+        let entries = std::fs::read_dir(folder.path()).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names
+            .filter(|name| name.starts_with("xx") && name.contains(what))
+            .count()
+    };
+    let mut log = String::new();
+    let mut made = |broker: Broker, client: &mut Client, round: usize| {
+        client.create(&name, 3, &[]);
+        let batches = [0, 1, 2].map(|partition| (partition, batch(&["kept"])));
+        for produced in client.produce(&name, &batches) {
+            assert_eq!((produced.error_code, produced.base_offset), (0, 0), "round {round}");
+        }
+        wait_for("the folders", || {
+            (folders("") == 3 && folders("-delete") == 0).then_some(())
+        });
+        log += &if round == 2 { broker.stop() } else { broker.kill() };
+    };
+    for round in 0..3 {
+        let broker = Broker::start(folder.path(), &settings);
+        let mut client = Client::connect(broker.address());
+        if round > 0 {
+            assert_eq!(client.values(&name, 0), [(0, "kept".to_string())]);
+            let delete = DeleteTopicsRequest {
+                topics: vec![DeleteTopicState {
+                    name: Some(name.clone()),
+                    topic_id: Uuid::ZERO,
+                }],
+                ..Default::default()
+            };
+            assert_eq!(client.call(&delete, 6).responses[0].error_code, 0);
+        }
+        made(broker, &mut client, round);
+    }
+    // A folder that another topic left under the name is moved away by a start.
+    let other = format!("version: 0\ntopic_id: {}", Uuid([9; 16]));
+    std::fs::write(folder.path().join(format!("{name}-1/partition.metadata")), other).unwrap();
+    let broker = Broker::start(folder.path(), &settings);
+    assert_eq!(folders("-stray"), 1);
+    wait_for("the folders", || (folders("") == 4).then_some(()));
+    broker.stop();
+    assert!(!log.contains(" WARN ") && !log.contains(" ERROR "), "{log}");
 }
