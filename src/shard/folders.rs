@@ -127,7 +127,9 @@ impl Shard {
                 self.drop_partition(topic.log_id(partition), topic.config.file_delete_delay_ms);
             }
         }
-        for created in &delta.created {
+        // What is made while this shard seals its logs is the next start's: nobody would close its log.
+        let created = if self.is_sealing() { &[][..] } else { &delta.created };
+        for created in created {
             let log = created.topic.log_id(created.partition);
             if self.owner(log) == self.config.id && !self.partitions.contains_key(&log) {
                 self.create_partition(&created.topic, log, &created.registration);

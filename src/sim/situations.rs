@@ -77,11 +77,15 @@ impl Script {
         self.until("a while", |script, _| script.world.now_us >= to_us);
     }
 
-    #[track_caller]
-    fn call<R: Request>(&mut self, request: &R, version: i16) -> R::Response {
+    fn send<R: Request>(&mut self, request: &R, version: i16) {
         let bytes = frame::request(request, version, 1, None).unwrap();
         let conn = self.conn.expect("connected");
         self.world.act(0, Action::Send(conn, BytesMut::from(&bytes[4..])));
+    }
+
+    #[track_caller]
+    fn call<R: Request>(&mut self, request: &R, version: i16) -> R::Response {
+        self.send(request, version);
         let mut found: Option<Bytes> = None;
         self.until("an answer", |_, what| {
             if let Some(FromBroker::Response(_, bytes)) = what {
@@ -95,16 +99,7 @@ impl Script {
     }
 
     fn create(&mut self, name: &str, partitions: i32) -> TopicId {
-        let request = CreateTopicsRequest {
-            topics: vec![CreatableTopic {
-                name: name.into(),
-                num_partitions: partitions,
-                replication_factor: 1,
-                ..Default::default()
-            }],
-            ..Default::default()
-        };
-        let created = self.call(&request, 7).topics.remove(0);
+        let created = self.call(&creation(name, partitions), 7).topics.remove(0);
         assert_eq!(created.error_code, 0, "{created:?}");
         created.topic_id
     }
@@ -199,6 +194,18 @@ impl Script {
             .map(|entry| entry.name)
             .filter(|name| !name.starts_with("__"))
             .collect()
+    }
+}
+
+fn creation(name: &str, num_partitions: i32) -> CreateTopicsRequest {
+    CreateTopicsRequest {
+        topics: vec![CreatableTopic {
+            name: name.into(),
+            num_partitions,
+            replication_factor: 1,
+            ..Default::default()
+        }],
+        ..Default::default()
     }
 }
 
@@ -326,6 +333,25 @@ fn a_folder_that_vanishes_takes_its_log_offline() {
     script.stop();
     assert_eq!(script.counted("checkpoint failed"), 1);
     assert_eq!(script.counted("shard sealed"), u64::from(SHARDS) - 1);
+}
+
+#[test]
+fn a_topic_is_made_while_the_broker_stops() {
+    for seed in 0..60 {
+        let mut script = Script::start(seed);
+        script.world.faults.disk_us_max = 5_000;
+        let id = script.create("t", 3);
+        script.produce(id, 0).unwrap();
+        script.send(&creation("late", 6), 7);
+        for _ in 0..seed {
+            script.world.step(&mut Vec::new());
+        }
+        script.stop();
+        script.restart();
+        assert_eq!(script.end_offset("t", 0), 1, "seed {seed}");
+        script.stop();
+        assert_eq!(script.counted("shard sealed"), 2 * u64::from(SHARDS), "seed {seed}");
+    }
 }
 
 /// At any effect, while six folders go and six of the same names are made; the next start puts right what that leaves.
