@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::config::BrokerConfig;
 use crate::runtime::{self, Place};
-use crate::shard::ShardConfig;
+use crate::shard::{METADATA_BATCH_BYTES, ShardConfig};
 
 pub fn run(config: BrokerConfig) -> ExitCode {
     let broker = Arc::new(config.clone());
@@ -28,6 +28,7 @@ pub fn shard_config(broker: &Arc<BrokerConfig>, place: Place) -> ShardConfig {
         advertised,
         data_dir: data_dir.map_or(broker.data_dir().into(), |path| path.to_string_lossy().into()),
         broker: broker.clone(),
+        metadata_batch_bytes: METADATA_BATCH_BYTES,
         only_seal: place.only_seal,
     }
 }

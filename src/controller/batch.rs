@@ -9,11 +9,10 @@ use crate::wire::metadata_records::{BeginTransactionRecord, EndTransactionRecord
 /// between a BeginTransaction and an EndTransaction record. Empty for no records.
 pub fn encode(records: &[MetadataRecord], now_ms: i64, batch_bytes_max: usize) -> Result<Vec<Batch>, WireError> {
     let values: Vec<_> = records.iter().map(MetadataRecord::encode).collect::<Result<_, _>>()?;
-    let fits = values
-        .iter()
+    let records_bytes: usize = (values.iter())
         .map(|value| value.len() + RECORD_OVERHEAD_BYTES_MAX)
-        .sum::<usize>()
-        <= batch_bytes_max;
+        .sum();
+    let fits = BatchBuilder::new().size_bytes() + records_bytes <= batch_bytes_max;
     if values.is_empty() {
         return Ok(Vec::new());
     }
@@ -75,5 +74,11 @@ mod tests {
         assert!(batches.iter().all(|batch| batch.size_bytes <= 500));
         assert_eq!(batches.iter().map(|batch| batch.record_count).sum::<i32>(), 12);
         assert!(encode(&[], 5, 500).unwrap().is_empty());
+        // Whatever is in no transaction is in one batch: each batch is applied at once.
+        for batch_bytes_max in 200..2_000 {
+            let batches = encode(&records, 5, batch_bytes_max).unwrap();
+            let count = batches.iter().map(|batch| batch.record_count).sum::<i32>();
+            assert!(count == 12 || batches.len() == 1, "batches of {batch_bytes_max} bytes");
+        }
     }
 }

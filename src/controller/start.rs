@@ -119,7 +119,8 @@ pub fn start(
     plan.push(control_batch(&control, now_ms)?.build_checked());
 
     match replay.is_empty() {
-        true => plan.append(&bootstrap_records(image, replay.in_transaction()))?,
+        // They are a transaction already.
+        true => plan.append_within(&bootstrap_records(image, replay.in_transaction()), usize::MAX)?,
         false if replay.in_transaction() => plan.append(&[abort()])?,
         false => {}
     }
@@ -171,7 +172,11 @@ impl Plan {
     }
 
     fn append(&mut self, records: &[MetadataRecord]) -> Result<(), WireError> {
-        for batch in encode(records, self.now_ms, self.batch_bytes_max)? {
+        self.append_within(records, self.batch_bytes_max)
+    }
+
+    fn append_within(&mut self, records: &[MetadataRecord], batch_bytes_max: usize) -> Result<(), WireError> {
+        for batch in encode(records, self.now_ms, batch_bytes_max)? {
             self.push(batch);
         }
         Ok(())

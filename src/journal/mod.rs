@@ -23,7 +23,7 @@ pub use format::{BLOCK, RING_START, RingPosition};
 pub use frame::{Append, Body, Frame};
 pub use recovery::{Recovery, Replayed, Start, Step};
 pub use report::{Damage, Lost, RecoveryError, Report};
-pub use ring::{Commit, Config, Journal, Mode, PieceWrite, Progress, PushError, SuperblockWrite, Usage};
+pub use ring::{Commit, Config, Journal, Mode, PieceWrite, Progress, PushError, SuperblockWrite, Usage, group_bytes};
 
 /// The number of a frame in the order of pushes, from 1; replayed frames count too.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]

@@ -86,6 +86,13 @@ const RESTATE_BYTES: u64 = 4 * FRAME_HEADER_BYTES as u64;
 /// Payloads up to this are copied next to their headers: cheaper than one more slice.
 const COPY_BYTES_MAX: usize = 512;
 
+/// What appends that are pushed one after the other take together of [`Journal::room`] and
+/// [`Config::payload_bytes_max`], which are for one.
+pub fn group_bytes(payloads: impl IntoIterator<Item = u64>) -> u64 {
+    let bytes = payloads.into_iter().map(|bytes| bytes + 2 * FRAME_HEADER_BYTES as u64);
+    bytes.sum::<u64>().saturating_sub(2 * FRAME_HEADER_BYTES as u64)
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum PushError {
     /// Nothing was pushed. Wait until [`Journal::room`] grows: apply, carry, write superblocks.

@@ -350,6 +350,25 @@ impl World {
         self.ops.push((ticket, Some(frame)));
     }
 
+    /// Batches that there is room for together are taken one after the other.
+    fn push_group(&mut self) {
+        let Some(log) = self.pick() else { return };
+        let room = self.journal().room();
+        let mut sizes = Vec::new();
+        for _ in 0..20 {
+            let append = self.batch(log);
+            sizes.push(append.bytes.len() as u64);
+            if group_bytes(sizes.iter().copied()) > room {
+                return;
+            }
+            let body = Body::Append(append);
+            let frame = Frame { log, body };
+            let ticket = self.journal().push(frame.clone(), true).expect("there was room");
+            apply(&mut self.current, &frame);
+            self.ops.push((ticket, Some(frame)));
+        }
+    }
+
     /// All has been carried and freed, and still an append does not fit: then what is live, twice, must be what fills the ring.
     fn check_refusal(&mut self, frame: &Frame) {
         let need = frame.ring_bytes();
@@ -374,6 +393,9 @@ impl World {
                 partition: self.next_log,
             };
             self.current.insert(log, LogState::default());
+        }
+        if self.chance(30) {
+            return self.push_group();
         }
         let Some(log) = self.pick() else { return };
         let state = &self.current[&log];

@@ -98,10 +98,10 @@ impl Shard {
         fits && self.journal_room_wanted(bytes) <= self.journal.room()
     }
 
-    /// What the journal must have room for before a batch of this size is taken: the metadata log and other internal ones
-    /// must not wait behind producers.
+    /// What the journal must have room for before a batch of this size is taken: a batch of the metadata log must not wait
+    /// behind producers.
     pub(super) fn journal_room_wanted(&self, bytes: usize) -> u64 {
-        bytes as u64 + (self.limits.journal_bytes / 16).min(1 << 20)
+        bytes as u64 + (self.limits.journal_bytes / 16).min(self.config.metadata_batch_bytes as u64)
     }
 
     /// Why no produce is taken at all, if so.

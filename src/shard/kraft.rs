@@ -373,7 +373,7 @@ impl Shard {
             &node,
             is_unclean,
             now_ms,
-            super::metadata::BATCH_BYTES_MAX,
+            self.config.metadata_batch_bytes,
         ) {
             Ok(start) => {
                 let image = Arc::new(replay.image().clone());

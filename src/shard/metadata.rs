@@ -7,7 +7,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::controller::{Controller, Decision, Image, Replay, batch, snapshot};
-use crate::record::StampedBatch;
+use crate::journal;
+use crate::record::{Batch, StampedBatch};
 use crate::types::{LogId, Offset, ShardId};
 use crate::wire::metadata_records::MetadataRecord;
 
@@ -16,9 +17,6 @@ use super::effect::{DiskError, DiskOp, DiskReply};
 use super::message::{AdminReply, AdminRequest, Answer, Asker, Message};
 use super::registration::Registration;
 use super::{CONTROLLER, Shard};
-
-/// The largest batch of metadata records.
-pub const BATCH_BYTES_MAX: usize = 1 << 20;
 
 pub struct Metadata {
     pub(super) controller: Controller,
@@ -131,16 +129,52 @@ impl Shard {
         self.answer_admins();
     }
 
-    /// Appends one group of records and applies them. False when the log takes nothing.
+    /// Appends one group of records and applies them, all or none. False when the log does not take them.
     pub(super) fn append_metadata(&mut self, records: &[MetadataRecord]) -> bool {
         let now_ms = self.now.wall_ms;
-        match batch::encode(records, now_ms, BATCH_BYTES_MAX) {
-            Ok(batches) => batches.into_iter().all(|batch| self.append_metadata_batch(batch)),
+        let batches = match batch::encode(records, now_ms, self.config.metadata_batch_bytes) {
+            Ok(batches) => batches,
             Err(error) => {
                 tracing::error!("a decision cannot be written as records: {error}");
-                false
+                return false;
+            }
+        };
+        self.stats.metadata_groups_split += u64::from(batches.len() > 1);
+        if !self.metadata_log_takes(&batches) {
+            return false;
+        }
+        for (index, batch) in batches.into_iter().enumerate() {
+            if !self.append_metadata_batch(batch) {
+                assert_eq!(index, 0, "a group of metadata records was appended in part");
+                return false;
             }
         }
+        true
+    }
+
+    /// Of a group that has begun, nothing may be refused any more: what comes after it would be part of its transaction.
+    fn metadata_log_takes(&mut self, batches: &[Batch]) -> bool {
+        let largest = batches.iter().map(|batch| batch.size_bytes as u64).max().unwrap_or(0);
+        let bytes = journal::group_bytes(batches.iter().map(|batch| batch.size_bytes as u64));
+        let log = self.partition(LogId::METADATA).log.config();
+        let journal = self.journal.config();
+        if largest > log.segment_bytes || bytes > journal.payload_bytes_max() {
+            tracing::error!(
+                "a request's metadata records are refused: together they take {bytes} bytes, the largest batch of them \
+                 {largest}; the journal takes {} at once, a segment {}. Ask for less in one request, or raise \
+                 tidemill.journal.bytes or metadata.log.segment.bytes",
+                journal.payload_bytes_max(),
+                log.segment_bytes
+            );
+            return false;
+        }
+        let has_room = self.metadata_log_has_room(bytes);
+        if !has_room {
+            self.stats.metadata_groups_refused += 1;
+            // For whoever asks again.
+            self.journal.want(bytes);
+        }
+        has_room
     }
 
     /// The metadata log may use what the journal keeps free for internal topics; it never waits for memory.
@@ -148,11 +182,9 @@ impl Shard {
         self.commit.failed().is_none() && self.journal.room() >= bytes
     }
 
-    pub(super) fn append_metadata_batch(&mut self, batch: crate::record::Batch) -> bool {
+    /// The journal was asked for room.
+    pub(super) fn append_metadata_batch(&mut self, batch: Batch) -> bool {
         let log = LogId::METADATA;
-        if !self.metadata_log_has_room(batch.size_bytes as u64) {
-            return false;
-        }
         let partition = self
             .partitions
             .get_mut(&log)

@@ -66,6 +66,9 @@ pub use stats::Stats;
 /// The shard that runs the controller and owns the metadata log.
 pub const CONTROLLER: ShardId = ShardId(0);
 
+/// More records of one decision go in several batches.
+pub const METADATA_BATCH_BYTES: usize = 1 << 20;
+
 /// What a shard is told once, at its start.
 #[derive(Clone, Debug)]
 pub struct ShardConfig {
@@ -79,6 +82,8 @@ pub struct ShardConfig {
     pub advertised: (String, u16),
     /// The data folder, as people know it: for messages and DescribeLogDirs only.
     pub data_dir: Arc<str>,
+    /// The largest batch of metadata records, [`METADATA_BATCH_BYTES`] but in a simulated history.
+    pub metadata_batch_bytes: usize,
     /// Recover, write everything to its segments, stop; serve nobody.
     pub only_seal: bool,
 }

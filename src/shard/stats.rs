@@ -53,6 +53,8 @@ counters! {
     journals_failed: "journal failed",
     disk_full: "disk found full",
     disk_reads: "fetch read from disk",
+    metadata_groups_split: "metadata records split into batches",
+    metadata_groups_refused: "metadata records refused for want of room",
     metadata_snapshots: "metadata snapshot written",
     stops_clean: "shard sealed",
     replayed_frames: "recovery: frame replayed",

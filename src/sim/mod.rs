@@ -68,6 +68,8 @@ pub const SOMETIMES: &[&str] = &[
     "kill",
     "log checkpointed",
     "log cut by retention",
+    "metadata records refused for want of room",
+    "metadata records split into batches",
     "metadata snapshot written",
     "partial block written",
     "power cut",
@@ -225,6 +227,9 @@ impl History {
             net_us_max: [50, 500][random.below(2) as usize],
             io_error_one_in: 0,
         };
+        if random.below(3) == 0 {
+            world.metadata_batch_bytes = 200 + random.below(600) as usize;
+        }
         let admin = Administrator::new(10 + random.below(40));
         History {
             world,

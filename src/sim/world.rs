@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 use crate::config::BrokerConfig;
 use crate::shard::effect::{Compute, DiskError, DiskOp, Effect, Event};
 use crate::shard::message::Message;
-use crate::shard::{Shard, ShardConfig};
+use crate::shard::{METADATA_BATCH_BYTES, Shard, ShardConfig};
 use crate::types::{ConnId, Now, OpId, Random, ShardId};
 
 use super::disk::SimDisk;
@@ -80,6 +80,8 @@ pub struct World {
     /// What happened, line by line, when somebody wants to read it.
     pub trace: Option<Vec<String>>,
     config: Arc<BrokerConfig>,
+    /// Producers leave as much of the journal to the metadata log: with small ones, groups of several meet a full journal.
+    pub metadata_batch_bytes: usize,
     wall_start_ms: i64,
     shards: Vec<Shard>,
     ready: Vec<bool>,
@@ -110,6 +112,7 @@ impl World {
             counters: BTreeMap::new(),
             trace: None,
             config: Arc::new(config),
+            metadata_batch_bytes: METADATA_BATCH_BYTES,
             shards: Vec::new(),
             ready: Vec::new(),
             stopped: Vec::new(),
@@ -167,6 +170,7 @@ impl World {
                 broker: self.config.clone(),
                 advertised: ("sim".into(), 9092),
                 data_dir: "sim".into(),
+                metadata_batch_bytes: self.metadata_batch_bytes,
                 only_seal: false,
             }));
         }

@@ -1,0 +1,193 @@
+//! One shard, its disk and its neighbours played by hand: what only a certain order of completions brings about.
+
+use std::sync::Arc;
+
+use bytes::BytesMut;
+
+use crate::config::{BrokerConfig, TopicConfig};
+use crate::log::{Log, LogConfig, RECOVERY_POINT};
+use crate::record::BatchBuilder;
+use crate::replica::{Leader, Replica};
+use crate::types::{LogId, Now, OpId, ShardId, Uuid};
+
+use super::effect::{DiskError, DiskOp, DiskReply, Effect, Event};
+use super::folders::Folder;
+use super::message::{AppendItem, Ask, FlowId, Message};
+use super::partition::Partition;
+use super::{METADATA_BATCH_BYTES, Shard, ShardConfig, Stage};
+
+const LOG: LogId = LogId {
+    topic: Uuid([7; 16]),
+    partition: 0,
+};
+
+/// The second shard of two, which serves one partition.
+struct Desk {
+    shard: Shard,
+    now: Now,
+    in_flight: Vec<(OpId, DiskOp)>,
+    said: Vec<Message>,
+}
+
+impl Desk {
+    fn new(configure: impl FnOnce(&mut TopicConfig)) -> Desk {
+        let broker = Arc::new(BrokerConfig::default());
+        let mut topic = broker.topic.clone();
+        configure(&mut topic);
+        let mut shard = Shard::new(ShardConfig {
+            id: ShardId(1),
+            shards: 2,
+            seed: 1,
+            broker,
+            advertised: ("localhost".into(), 9092),
+            data_dir: "test".into(),
+            metadata_batch_bytes: METADATA_BATCH_BYTES,
+            only_seal: false,
+        });
+        shard.stage = Stage::Serving;
+        shard.has_journal = true;
+        let now = Now {
+            mono_us: 1_000_000,
+            wall_ms: 1_700_000_000_000,
+        };
+        let log = Log::create(LOG, "t-0", "t-0", LogConfig::from(&topic), now);
+        let leader = Leader {
+            in_sync: vec![1],
+            in_sync_min: 1,
+        };
+        let replica = Replica::leader(leader, 0, 0, 0);
+        let partition = Partition::new(log, replica, "t".into(), Arc::new(topic), Folder::Ready);
+        shard.partitions.insert(LOG, partition);
+        let mut desk = Desk {
+            shard,
+            now,
+            in_flight: Vec::new(),
+            said: Vec::new(),
+        };
+        desk.run(|_| {});
+        desk.settle_journal();
+        desk
+    }
+
+    /// Something happens to the shard, then its round ends.
+    fn run(&mut self, happen: impl FnOnce(&mut Shard)) {
+        let mut out = Vec::new();
+        self.shard.enter(self.now, &mut out);
+        happen(&mut self.shard);
+        self.shard.leave(&mut out);
+        self.end_round(out);
+    }
+
+    fn handle(&mut self, event: Event) {
+        let mut out = Vec::new();
+        self.shard.handle(self.now, event, &mut out);
+        self.end_round(out);
+    }
+
+    fn end_round(&mut self, mut out: Vec<Effect>) {
+        self.shard.end_round(self.now, &mut out);
+        for effect in out {
+            match effect {
+                Effect::Disk { op, what } => self.in_flight.push((op, what)),
+                Effect::ToShard { message, .. } => self.said.push(message),
+                _ => {}
+            }
+        }
+    }
+
+    fn append(&mut self, records: BytesMut) {
+        let item = AppendItem {
+            slot: 0,
+            log: LOG,
+            records,
+            zstd_allowed: true,
+        };
+        let ask = Ask::Append {
+            acks: 1,
+            deadline_us: u64::MAX,
+            items: vec![item],
+        };
+        let flow = FlowId(1);
+        let message = Message::Ask { flow, ask };
+        self.handle(Event::FromShard {
+            from: ShardId(0),
+            message,
+        });
+    }
+
+    fn find(&self, is_it: impl Fn(&DiskOp) -> bool) -> Option<usize> {
+        self.in_flight.iter().position(|(_, what)| is_it(what))
+    }
+
+    fn complete(&mut self, is_it: impl Fn(&DiskOp) -> bool, result: Result<DiskReply, DiskError>) {
+        let index = self
+            .find(is_it)
+            .unwrap_or_else(|| panic!("not among {:?}", self.in_flight));
+        let (op, _) = self.in_flight.remove(index);
+        self.handle(Event::Disk { op, result });
+    }
+
+    /// Everything that the journal wants written or flushed is, and what follows from that.
+    fn settle_journal(&mut self) {
+        while self.find(of_journal).is_some() {
+            self.complete(of_journal, Ok(DiskReply::Done));
+        }
+    }
+}
+
+fn of_journal(what: &DiskOp) -> bool {
+    matches!(what, DiskOp::Write { file, .. } | DiskOp::Sync { file } if file.path.ends_with(".ring"))
+}
+
+fn is_point(what: &DiskOp) -> bool {
+    matches!(what, DiskOp::ReplaceFile { path, .. } if path.ends_with(RECOVERY_POINT))
+}
+
+fn batch(value_bytes: usize) -> BytesMut {
+    BatchBuilder::new().record(0, None, Some(&vec![1; value_bytes])).build()
+}
+
+fn full() -> DiskError {
+    DiskError::Full { path: "t-0".into() }
+}
+
+#[test]
+fn a_recovery_point_is_tried_again_with_the_control_frame_it_was_to_settle() {
+    let mut desk = Desk::new(|_| {});
+    desk.append(batch(10));
+    desk.settle_journal();
+    desk.run(|shard| shard.raise_start(LOG, 1));
+    desk.settle_journal();
+    desk.run(|shard| shard.save_recovery_point(LOG));
+    desk.complete(is_point, Err(full()));
+    let log = &desk.shard.partition(LOG).log;
+    assert!(log.has_unsaved_control() && !log.recovery_point_due(desk.now));
+    desk.now.mono_us += 10_000_000;
+    desk.run(|_| {});
+    desk.complete(is_point, Ok(DiskReply::Done));
+    assert!(!desk.shard.partition(LOG).log.recovery_point_outdated());
+}
+
+#[test]
+fn a_stop_is_not_clean_while_the_journal_has_a_control_frame() {
+    for fails in [false, true] {
+        let mut desk = Desk::new(|_| {});
+        desk.append(batch(10));
+        desk.settle_journal();
+        desk.run(|shard| shard.raise_start(LOG, 1));
+        desk.settle_journal();
+        desk.handle(Event::Stop);
+        while let Some((_, what)) = desk.in_flight.first() {
+            let result = match is_point(what) && fails {
+                true => Err(full()),
+                false => Ok(DiskReply::Done),
+            };
+            desk.complete(|_| true, result);
+        }
+        let sealed = desk.said.iter().find_map(|message| match message {
+            Message::Sealed { is_clean, .. } => Some(*is_clean),
+            _ => None,
+        });
+        assert_eq!(sealed, Some(!fails));
+    }
+}
