@@ -53,6 +53,7 @@ pub struct RecoveryPoint {
     pub needs_durable: Offset,
     /// The log start and epochs in it: frames of the journal that say the same are settled by it.
     pub start: Offset,
+    has_control: bool,
     generation: u64,
 }
 
@@ -68,11 +69,15 @@ pub(super) struct Saving {
     /// A log start, an epoch or a cut is in the journal only.
     control: bool,
     is_under_way: bool,
+    /// The last one failed: none before this time.
+    retry_at_us: u64,
 }
 
 /// 16 MiB or 10 s of change.
 const DUE_BYTES: u64 = 16 * 1024 * 1024;
 const DUE_US: u64 = 10_000_000;
+/// How long after one that could not be written.
+const RETRY_US: u64 = 10_000_000;
 /// How many times its own size must change before a recovery point is saved again.
 const DUE_FACTOR: u64 = 16;
 /// For each of these bytes of its size it is saved once in ten seconds less often.
@@ -87,6 +92,7 @@ impl Saving {
             is_changed: false,
             control: false,
             is_under_way: false,
+            retry_at_us: 0,
         }
     }
 
@@ -108,7 +114,7 @@ impl Log {
     /// Whether a recovery point is to be saved now. (Also save one when closing, and to settle a control frame early.)
     pub fn recovery_point_due(&self, now: Now) -> bool {
         let saving = &self.saving;
-        if saving.is_under_way || !saving.is_changed {
+        if saving.is_under_way || !saving.is_changed || now.mono_us < saving.retry_at_us {
             return false;
         }
         let waited_us = now.mono_us.saturating_sub(saving.saved_at_us);
@@ -126,6 +132,11 @@ impl Log {
         self.saving.control
     }
 
+    /// Whether a recovery point would settle a control frame, and the last one did not just fail.
+    pub fn may_settle_control(&self, now: Now) -> bool {
+        self.saving.control && now.mono_us >= self.saving.retry_at_us
+    }
+
     /// One is being saved, or waits for its records to be durable.
     pub fn is_saving(&self) -> bool {
         self.saving.is_under_way
@@ -135,6 +146,7 @@ impl Log {
     pub fn recovery_point(&mut self, now: Now) -> RecoveryPoint {
         self.tail.settle();
         let content = self.encode_point();
+        let has_control = self.saving.control;
         self.saving = Saving {
             saved_at_us: now.mono_us,
             bytes: 0,
@@ -142,12 +154,14 @@ impl Log {
             is_changed: false,
             control: false,
             is_under_way: true,
+            retry_at_us: 0,
         };
         RecoveryPoint {
             path: self.recovery_point_path(),
             content,
             needs_durable: self.end(),
             start: self.start,
+            has_control,
             generation: self.generation,
         }
     }
@@ -161,9 +175,17 @@ impl Log {
         point.generation == self.generation
     }
 
-    /// The file was replaced (or will not be): another one may be asked for.
+    /// The file was replaced, or the log was cut meanwhile: another one may be asked for.
     pub fn recovery_point_saved(&mut self) {
         self.saving.is_under_way = false;
+    }
+
+    /// The file was not replaced: what it would have said is still to be said, control frames among it.
+    pub fn recovery_point_failed(&mut self, now: Now, point: &RecoveryPoint) {
+        self.saving.is_under_way = false;
+        self.saving.is_changed = true;
+        self.saving.control |= point.has_control;
+        self.saving.retry_at_us = now.mono_us + RETRY_US;
     }
 
     fn encode_point(&self) -> Bytes {

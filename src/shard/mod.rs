@@ -49,6 +49,8 @@ mod read;
 mod registration;
 mod requests;
 mod sessions;
+#[cfg(test)]
+mod situations;
 mod stats;
 mod stop;
 mod upkeep;

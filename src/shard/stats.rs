@@ -42,6 +42,7 @@ counters! {
     checkpoints_failed: "checkpoint failed",
     rolls: "segment rolled",
     recovery_points: "recovery point written",
+    recovery_points_failed: "recovery point not written",
     retention: "log cut by retention",
     segments_deleted: "segment deleted",
     folders_made: "folder made",

@@ -1,6 +1,6 @@
 //! A clean stop: answer what is in flight, write every byte to its segment, and leave a folder that Kafka's tools read.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use crate::controller::start::stop_records;
 use crate::error::ErrorCode;
@@ -12,6 +12,7 @@ use super::disk::Op;
 use super::effect::{DiskError, DiskOp, DiskReply, Effect};
 use super::folders::Folder;
 use super::message::{FlowId, Message, SealedLog};
+use super::partition::Partition;
 use super::{CONTROLLER, Flow, Shard, Stage};
 
 /// Side files that are written at the same time.
@@ -22,6 +23,8 @@ pub struct Stopping {
     /// Small files to write, and how many are being written.
     files: VecDeque<DiskOp>,
     in_flight: usize,
+    /// Logs whose recovery point could not be written: what it was to settle stays in the journal.
+    unsaved: BTreeSet<LogId>,
     /// Logs that could not be written out: the stop is not clean, their records stay in the journal.
     has_failed: bool,
 }
@@ -94,6 +97,7 @@ impl Shard {
             phase: Phase::Draining,
             files: VecDeque::new(),
             in_flight: 0,
+            unsaved: BTreeSet::new(),
             has_failed: self.commit.failed().is_some(),
         });
         self.answer_fetches_now();
@@ -191,7 +195,7 @@ impl Shard {
 
     fn save(&mut self) {
         let mut wanted: Vec<LogId> = (self.partitions.iter())
-            .filter(|(_, p)| p.can_save() && p.log.is_closed() && p.log.recovery_point_outdated())
+            .filter(|(log, partition)| self.wants_saving(**log, partition))
             .map(|(log, _)| *log)
             .collect();
         wanted.sort_unstable();
@@ -203,11 +207,26 @@ impl Shard {
                 self.save_recovery_point(log);
             }
         }
-        let is_saving = |p: &super::Partition| {
-            p.saving.is_some() || p.can_save() && p.log.is_closed() && p.log.recovery_point_outdated()
-        };
-        if !self.partitions.values().any(is_saving) {
+        let is_saving =
+            |(log, partition): (&LogId, &Partition)| partition.saving.is_some() || self.wants_saving(*log, partition);
+        // A journal that failed will never have what a recovery point waits for.
+        if self.commit.failed().is_some() || !self.partitions.iter().any(is_saving) {
             self.stopping().phase = Phase::SideFiles;
+        }
+    }
+
+    fn wants_saving(&self, log: LogId, partition: &Partition) -> bool {
+        let Stage::Stopping(stopping) = &self.stage else {
+            return false;
+        };
+        let is_outdated = partition.log.is_closed() && partition.log.recovery_point_outdated();
+        is_outdated && partition.can_save() && !stopping.unsaved.contains(&log)
+    }
+
+    /// Once is enough: a stop does not wait for a device that fails.
+    pub(super) fn saving_failed_at_stop(&mut self, log: LogId) {
+        if let Stage::Stopping(stopping) = &mut self.stage {
+            stopping.unsaved.insert(log);
         }
     }
 
@@ -254,6 +273,12 @@ impl Shard {
         if self.commit.is_superblock_in_flight() {
             return;
         }
+        // Dropped, and the metadata that says so is durable: a start makes nothing of what it does not know.
+        for log in self.journal.live_logs() {
+            if !self.partitions.contains_key(&log) {
+                self.journal.forget(log);
+            }
+        }
         let last = match self.commit.failed() {
             Some(_) => None,
             None => self.journal.close(),
@@ -287,7 +312,8 @@ impl Shard {
                 });
             }
         }
-        let is_clean = !self.stopping().has_failed;
+        // The mark says that the journals may go: a control frame may be in there still, if it could not be settled.
+        let is_clean = !self.stopping().has_failed && self.journal.is_empty();
         self.stats.stops_clean += u64::from(is_clean);
         self.stopping().phase = Phase::Gathering;
         if self.config.id == CONTROLLER {

@@ -308,11 +308,12 @@ impl Shard {
         if self.upkeep.saving >= SAVING_MAX || self.commit.failed().is_some() {
             return;
         }
+        let now = self.now;
         for log in self.journal.must_apply() {
             let wanted = self
                 .partitions
                 .get(&log)
-                .is_some_and(|partition| partition.can_save() && partition.log.has_unsaved_control());
+                .is_some_and(|partition| partition.can_save() && partition.log.may_settle_control(now));
             if wanted {
                 self.save_recovery_point(log);
             }
@@ -382,16 +383,22 @@ impl Shard {
                     self.journal.settled(log, saving.settles);
                     self.stats.recovery_points += 1;
                 }
+                self.recovery_point_over(log);
             }
-            Err(DiskError::Full { path }) => self.disk_full(&path),
-            // Somebody removed it, and what is written to its open files goes nowhere. (A dropped log is renamed later.)
-            Err(DiskError::NotFound { path }) if self.partitions.contains_key(&log) => {
-                self.partition_failed(log, format!("its folder is gone: no {path}"))
+            Err(error) => {
+                self.stats.recovery_points_failed += 1;
+                match &error {
+                    DiskError::Full { path } => self.disk_full(path),
+                    // Somebody removed it, and what is written to its open files goes nowhere. (A dropped log is renamed later.)
+                    DiskError::NotFound { path } if self.partitions.contains_key(&log) => {
+                        self.partition_failed(log, format!("its folder is gone: no {path}"));
+                    }
+                    // Derived, never evidence: without it the next start scans more.
+                    error => tracing::warn!("cannot save a recovery point, will try again: {error}"),
+                }
+                self.recovery_point_failed(log);
             }
-            // Derived, never evidence: without it the next start scans more.
-            Err(error) => tracing::warn!("cannot save a recovery point, will try again: {error}"),
         }
-        self.recovery_point_over(log);
         self.no_longer_busy(log);
         self.stop_may_go_on();
     }
@@ -399,6 +406,18 @@ impl Shard {
     /// A log with a recovery point that was not written yet is gone.
     pub(super) fn saving_abandoned(&mut self) {
         self.upkeep.saving -= 1;
+    }
+
+    /// Derived, never evidence: without it the next start scans more, and control frames stay in the journal.
+    fn recovery_point_failed(&mut self, log: LogId) {
+        let now = self.now;
+        if let Some(partition) = self.partitions.get_mut(&log)
+            && let Some(saving) = partition.saving.take()
+        {
+            partition.log.recovery_point_failed(now, &saving.point);
+        }
+        self.upkeep.saving = self.upkeep.saving.saturating_sub(1);
+        self.saving_failed_at_stop(log);
     }
 
     fn recovery_point_over(&mut self, log: LogId) {

@@ -13,7 +13,9 @@ pub mod world;
 use std::collections::BTreeMap;
 
 use crate::config::BrokerConfig;
-use crate::types::{LogId, Offset, Random};
+use crate::shard::effect::DiskOp;
+use crate::shard::{format, ring_path};
+use crate::types::{LogId, Offset, Random, ShardId};
 
 use client::{Administrator, Client, Consumer, Producer, Scene, Topics};
 use oracle::Oracle;
@@ -65,6 +67,7 @@ pub const SOMETIMES: &[&str] = &[
     "folder removed",
     "input/output error",
     "journal failed",
+    "journals of another number of shards retired",
     "kill",
     "log checkpointed",
     "log cut by retention",
@@ -79,6 +82,7 @@ pub const SOMETIMES: &[&str] = &[
     "produce refused",
     "produce retried",
     "records deleted",
+    "recovery point not written",
     "recovery point written",
     "recovery: carried set replayed",
     "recovery: frame replayed",
@@ -97,6 +101,7 @@ pub const SOMETIMES: &[&str] = &[
     "sequence lost with the power",
     "set carried forward",
     "shard sealed",
+    "sealing for another number of shards failed",
     "stop while starting",
     "superblock written",
     "time looked up",
@@ -246,7 +251,7 @@ impl History {
     }
 
     fn play(&mut self) {
-        let shards = 1 + self.world.random.below(3) as u16;
+        let mut shards = 1 + self.world.random.below(3) as u16;
         let lives = 1 + self.world.random.below(5);
         for life in 0..lives {
             self.live(shards, life);
@@ -257,6 +262,9 @@ impl History {
             if self.is_damaging && self.world.random.below(2) == 0 {
                 // One fault: what proves a damage may be damaged too.
                 self.is_damaging = !self.damage();
+            }
+            if self.world.random.below(4) == 0 {
+                shards = self.change_shards(shards);
             }
         }
         self.finish(shards);
@@ -464,6 +472,47 @@ impl History {
         self.world.count("clean stop");
     }
 
+    /// The host has another number of cores: as `runtime` does it, the old journals are replayed, written out and removed.
+    /// The number of shards from now on.
+    fn change_shards(&mut self, shards: u16) -> u16 {
+        let wanted = 1 + self.world.random.below(3) as u16;
+        let has_format = self.world.disk.len(format::FILE).is_some();
+        if wanted == shards || !has_format {
+            return shards;
+        }
+        self.world.faults.io_error_one_in = [0, 100, 1_000][self.world.random.below(3) as usize];
+        self.world.start_sealing(shards);
+        self.was_forgiven = false;
+        for _ in 0..STEPS_MAX {
+            if self.world.is_stopped() || self.world.fatal().is_some() {
+                break;
+            }
+            assert!(self.step(), "sealing never came to its end: {}", self.world.describe());
+            self.forgive_torn();
+        }
+        let is_sealed = self.world.is_stopped() && self.is_marked_clean();
+        let has_faults = self.world.faults.io_error_one_in > 0 || self.is_damaged;
+        assert!(is_sealed || has_faults, "nothing kept the journals from being sealed");
+        self.world.kill();
+        if !is_sealed {
+            self.world.count("sealing for another number of shards failed");
+            return shards;
+        }
+        self.world.count("journals of another number of shards retired");
+        let rings = (0..shards).map(|shard| ring_path(ShardId(shard)));
+        for path in rings.chain([format::FILE.to_string()]) {
+            let removed = self.world.disk.perform(&DiskOp::RemoveFile { path });
+            removed.expect("the disk removes names");
+        }
+        let synced = self.world.disk.perform(&DiskOp::SyncDir { path: String::new() });
+        synced.expect("the disk syncs names");
+        wanted
+    }
+
+    fn is_marked_clean(&self) -> bool {
+        self.world.disk.len(format::CLEAN_SHUTDOWN).is_some()
+    }
+
     /// Between two lives the device flips a bit of what it holds.
     fn damage(&mut self) -> bool {
         let files: Vec<String> = (self.world.disk.files().into_iter())
@@ -539,6 +588,10 @@ impl History {
         });
         let first = self.read_everything();
         self.stop_cleanly();
+        assert!(
+            self.is_damaged || self.is_marked_clean(),
+            "a stop that nothing disturbed is not clean"
+        );
         self.world.start(shards);
         self.step_until("a start after a clean stop", |history| history.world.is_ready());
         let second = self.read_everything();

@@ -98,6 +98,8 @@ pub struct World {
     pub was_cut: bool,
     /// Somebody removed what is the broker's.
     is_tampered: bool,
+    /// Nobody is served by a process that only seals, nor by one that stops.
+    accepts: bool,
 }
 
 impl World {
@@ -127,6 +129,7 @@ impl World {
             cut_at_effect: None,
             was_cut: false,
             is_tampered: false,
+            accepts: false,
         }
     }
 
@@ -155,8 +158,18 @@ impl World {
 
     /// Starts the broker on what the disk holds.
     pub fn start(&mut self, shards: u16) {
+        self.start_shards(shards, false);
+    }
+
+    /// Starts what writes every record to its segment and stops.
+    pub fn start_sealing(&mut self, shards: u16) {
+        self.start_shards(shards, true);
+    }
+
+    fn start_shards(&mut self, shards: u16, only_seal: bool) {
         assert!(self.shards.is_empty(), "it runs already");
         self.was_cut = false;
+        self.accepts = !only_seal;
         self.cut_at_effect = None;
         self.ready = vec![false; shards.into()];
         self.stopped = vec![false; shards.into()];
@@ -171,7 +184,7 @@ impl World {
                 advertised: ("sim".into(), 9092),
                 data_dir: "sim".into(),
                 metadata_batch_bytes: self.metadata_batch_bytes,
-                only_seal: false,
+                only_seal,
             }));
         }
         let now = self.now();
@@ -213,6 +226,7 @@ impl World {
     }
 
     pub fn stop_cleanly(&mut self) {
+        self.accepts = false;
         for shard in 0..self.shards.len() {
             self.schedule(0, Item::Event(ShardId(shard as u16), Event::Stop));
         }
@@ -332,7 +346,7 @@ impl World {
     }
 
     fn connect(&mut self, client: usize, to_client: &mut Vec<(usize, FromBroker)>) {
-        if !self.is_ready() {
+        if !self.is_ready() || !self.accepts {
             to_client.push((client, FromBroker::Refused));
             return;
         }
