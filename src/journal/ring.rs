@@ -474,6 +474,21 @@ impl Journal {
         !self.pending.is_empty()
     }
 
+    /// The newest frame that was pushed.
+    pub fn newest(&self) -> Ticket {
+        Ticket(self.next_ticket - 1)
+    }
+
+    pub fn progress(&self) -> Progress {
+        self.progress
+    }
+
+    /// Up to this frame a flush is under way.
+    pub fn flushing(&self) -> Ticket {
+        let flushing = self.flushing.as_ref();
+        flushing.map_or(self.progress.durable, |flushing| flushing.written)
+    }
+
     /// The next commit, unless one is in flight, nothing is pending, or the superblocks of this start are not yet written.
     pub fn begin_commit(&mut self) -> Option<Commit> {
         if self.in_flight.is_some() || self.superblocks_to_start > 0 || self.closed {

@@ -244,6 +244,7 @@ impl Shard {
     fn commit_completed(&mut self) {
         let progress = self.journal.commit_done();
         self.progressed(progress);
+        self.write_waiting_recovery_points();
         self.stop_may_go_on();
     }
 

@@ -152,6 +152,21 @@ fn full() -> DiskError {
 }
 
 #[test]
+fn more_records_come_while_a_recovery_point_waits_for_the_flush() {
+    let mut desk = Desk::new(|topic| topic.flush_messages = 1000);
+    desk.append(batch(10));
+    desk.settle_journal();
+    desk.run(|shard| shard.save_recovery_point(LOG));
+    desk.append(batch(10));
+    // The second commit is written while the flush of the first is under way.
+    desk.complete(|what| matches!(what, DiskOp::Write { .. }), Ok(DiskReply::Done));
+    assert!(desk.find(is_point).is_none());
+    desk.complete(|what| matches!(what, DiskOp::Sync { .. }), Ok(DiskReply::Done));
+    assert!(desk.find(is_point).is_some(), "it is about the first record only");
+    assert!(desk.find(of_journal).is_none(), "nobody needs another flush");
+}
+
+#[test]
 fn a_recovery_point_is_tried_again_with_the_control_frame_it_was_to_settle() {
     let mut desk = Desk::new(|_| {});
     desk.append(batch(10));

@@ -1,6 +1,6 @@
 //! What happens without being asked: recovery points, retention, expiry, room on the device, old files.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::error::ErrorCode;
 use crate::journal::{Body, Ticket};
@@ -26,6 +26,8 @@ pub struct Upkeep {
     next_retention_us: u64,
     next_expiry_us: u64,
     saving: usize,
+    /// Those of them that wait for the journal.
+    unwritten: BTreeSet<LogId>,
     /// Logs whose control frame found no room in the journal yet.
     controls: Vec<(LogId, ControlWanted)>,
     /// Files to remove, by when.
@@ -43,6 +45,8 @@ pub struct Saving {
     point: RecoveryPoint,
     /// Control frames up to this one are in it.
     settles: Ticket,
+    /// What it says was in the journal by then: it is written once that is on the device.
+    needs: Ticket,
     is_written: bool,
 }
 
@@ -323,31 +327,39 @@ impl Shard {
     /// Takes the log's state as it is now; written once what it says is durable.
     pub(super) fn save_recovery_point(&mut self, log: LogId) {
         let now = self.now;
+        let needs = self.journal.newest();
         let partition = self.partition_mut(log);
         let point = partition.log.recovery_point(now);
         partition.saving = Some(Saving {
             point,
             settles: partition.control,
+            needs,
             is_written: false,
         });
         self.upkeep.saving += 1;
+        self.upkeep.unwritten.insert(log);
         self.write_recovery_point(log);
     }
 
     /// Writes the recovery point that waits, if it may be written now.
     pub(super) fn write_recovery_point(&mut self, log: LogId) {
-        let unflushed = self.journal.usage().unflushed_bytes > 0;
-        let Some(partition) = self.partitions.get_mut(&log) else {
+        let (progress, flushing) = (self.journal.progress(), self.journal.flushing());
+        let partition = self.partitions.get_mut(&log);
+        let Some(partition) = partition.filter(|partition| partition.saving.is_some()) else {
+            self.upkeep.unwritten.remove(&log);
             return;
         };
-        let Some(saving) = &mut partition.saving else { return };
+        let saving = partition.saving.as_mut().expect("just seen");
         if saving.is_written || partition.log.durable() < saving.point.needs_durable {
             return;
         }
-        if unflushed {
-            self.commit.want_flush();
+        if progress.durable < saving.needs {
+            if saving.needs <= progress.written && flushing < saving.needs {
+                self.commit.want_flush();
+            }
             return;
         }
+        self.upkeep.unwritten.remove(&log);
         if !partition.log.recovery_point_holds(&saving.point) {
             return self.recovery_point_over(log);
         }
@@ -357,16 +369,9 @@ impl Shard {
         self.disk(Op::RecoveryPoint(log), DiskOp::ReplaceFile { path, content });
     }
 
-    /// After a flush: recovery points that waited for it.
+    /// More of the journal is written or flushed: recovery points that waited for it.
     pub(super) fn write_waiting_recovery_points(&mut self) {
-        if self.upkeep.saving == 0 {
-            return;
-        }
-        let mut waiting: Vec<LogId> = (self.partitions.iter())
-            .filter(|(_, partition)| partition.saving.as_ref().is_some_and(|saving| !saving.is_written))
-            .map(|(log, _)| *log)
-            .collect();
-        waiting.sort_unstable();
+        let waiting: Vec<LogId> = self.upkeep.unwritten.iter().copied().collect();
         for log in waiting {
             self.write_recovery_point(log);
         }
