@@ -31,6 +31,8 @@ const SYNC_EACH_MAX: usize = 8;
 #[derive(Default)]
 pub struct Checkpointing {
     round: Option<Round>,
+    /// A round found the disk full: no other begins before it is known how much room there is.
+    is_out_of_space: bool,
 }
 
 struct Round {
@@ -81,6 +83,11 @@ impl Checkpointing {
         self.round.is_none()
     }
 
+    /// How much room there is was asked again: what did not fit may be tried.
+    pub fn space_known(&mut self) {
+        self.is_out_of_space = false;
+    }
+
     pub fn is_writing(&self, log: LogId) -> bool {
         self.round
             .iter()
@@ -92,16 +99,20 @@ impl Checkpointing {
 impl Shard {
     /// Begins a round when something is to be written; called at the end of every round of the loop.
     pub(super) fn checkpoint_if_due(&mut self) {
-        if self.checkpoint.round.is_some() || self.commit.failed().is_some() {
+        if !self.may_checkpoint() {
             return;
         }
         let logs = self.logs_to_checkpoint();
         self.begin_round(logs, Log::checkpoint);
     }
 
+    fn may_checkpoint(&self) -> bool {
+        self.checkpoint.round.is_none() && !self.checkpoint.is_out_of_space && self.commit.failed().is_none()
+    }
+
     /// When neither whole blocks nor carrying make room, what is left is partial blocks with the batches that end in them.
     pub(super) fn checkpoint_tails_if_due(&mut self) {
-        if self.checkpoint.round.is_some() || self.commit.failed().is_some() {
+        if !self.may_checkpoint() {
             return;
         }
         let is_ring_short = self.journal.must_apply_all() && self.journal.must_carry().is_empty();
@@ -282,6 +293,13 @@ impl Shard {
         let round = self.checkpoint.round.as_mut().expect("a round is under way");
         round.in_flight -= 1;
         if let Err(error) = result {
+            let error = match error {
+                // Bytes that were written are lost, and a sync is never tried again: not the same as no room to begin with.
+                DiskError::Full { path } if matches!(round.phase, Phase::Sync | Phase::SyncFolders) => DiskError::Io {
+                    message: format!("cannot sync {path}: the disk is full"),
+                },
+                other => other,
+            };
             // One sync for all: nobody knows whose bytes are safe.
             if round.phase == Phase::Sync && round.members.len() > SYNC_EACH_MAX {
                 round
@@ -323,6 +341,7 @@ impl Shard {
                 }
                 Some(DiskError::Full { path }) => {
                     partition.log.checkpoint_aborted(&step);
+                    self.checkpoint.is_out_of_space = true;
                     self.disk_full(&path);
                 }
                 Some(error) => {

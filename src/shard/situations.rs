@@ -139,6 +139,10 @@ fn of_journal(what: &DiskOp) -> bool {
     matches!(what, DiskOp::Write { file, .. } | DiskOp::Sync { file } if file.path.ends_with(".ring"))
 }
 
+fn is_reserve(what: &DiskOp) -> bool {
+    matches!(what, DiskOp::Reserve { .. })
+}
+
 fn is_point(what: &DiskOp) -> bool {
     matches!(what, DiskOp::ReplaceFile { path, .. } if path.ends_with(RECOVERY_POINT))
 }
@@ -205,4 +209,36 @@ fn a_stop_is_not_clean_while_the_journal_has_a_control_frame() {
         });
         assert_eq!(sealed, Some(!fails));
     }
+}
+
+#[test]
+fn a_full_disk_is_tried_again_when_its_room_is_known() {
+    let mut desk = Desk::new(|_| {});
+    desk.shard.limits.dirty_bytes = 1;
+    desk.append(batch(10_000));
+    desk.settle_journal();
+    desk.complete(is_reserve, Err(full()));
+    desk.run(|_| {});
+    assert!(desk.find(is_reserve).is_none(), "nothing says that there is room");
+    let room = DiskReply::Space {
+        free_bytes: 1 << 40,
+        total_bytes: 1 << 40,
+    };
+    desk.complete(|what| matches!(what, DiskOp::Space), Ok(room));
+    assert!(desk.find(is_reserve).is_some());
+}
+
+#[test]
+fn a_sync_that_finds_the_disk_full_takes_the_log_offline() {
+    let mut desk = Desk::new(|_| {});
+    desk.shard.limits.dirty_bytes = 1;
+    desk.append(batch(10_000));
+    desk.settle_journal();
+    let is_sync = |what: &DiskOp| matches!(what, DiskOp::Sync { .. });
+    while desk.find(is_sync).is_none() {
+        desk.complete(|what| !matches!(what, DiskOp::Space), Ok(DiskReply::Done));
+    }
+    desk.complete(is_sync, Err(full()));
+    assert!(!desk.shard.partition(LOG).is_online());
+    assert_eq!(desk.shard.stats().checkpoints_failed, 1);
 }

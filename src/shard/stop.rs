@@ -172,6 +172,8 @@ impl Shard {
             return;
         }
         self.close_logs();
+        // Once more, whatever was found before: nobody asks for the room during a stop.
+        self.checkpoint.space_known();
         self.stopping().phase = Phase::Sealing;
     }
 

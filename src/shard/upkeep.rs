@@ -125,6 +125,7 @@ impl Shard {
 
     pub(super) fn space_known(&mut self, result: Result<DiskReply, DiskError>) {
         self.space.is_asked = false;
+        self.checkpoint.space_known();
         let Ok(DiskReply::Space {
             free_bytes,
             total_bytes,

@@ -146,6 +146,8 @@ impl Kind {
 }
 
 const DISK_BYTES: u64 = 64 << 20;
+/// How often a full disk is tried: once for each log and file of a shard that wants some.
+const FULL_PER_SECOND_MAX: u64 = 60;
 
 /// More steps than this without an end means that something waits for ever.
 const STEPS_MAX: u64 = 400_000;
@@ -308,14 +310,22 @@ impl History {
         // Now and then the disk is full for a part of the life.
         let fills = self.world.random.below(8) == 0;
         let (full_from, full_to) = (steps / 4 * 3, steps / 3);
+        let mut full_since = (0, 0);
         while steps_left > 0 && !self.world.was_cut && self.world.fatal().is_none() {
             steps_left -= 1;
             if fills && steps_left == full_from {
                 let left = self.world.random.below(2 << 20);
                 self.world.disk.capacity_bytes = self.world.disk.used_bytes() + left;
+                full_since = (self.world.now_us, self.times_full());
             }
             if fills && steps_left == full_to {
                 self.world.disk.capacity_bytes = DISK_BYTES;
+                let seconds = 1 + (self.world.now_us - full_since.0).div_ceil(1_000_000);
+                let times = self.times_full() - full_since.1;
+                assert!(
+                    times <= seconds * FULL_PER_SECOND_MAX,
+                    "in {seconds} seconds the full disk was tried {times} times"
+                );
             }
             if !self.step() {
                 break;
@@ -349,6 +359,10 @@ impl History {
                 self.world.cut();
             }
         }
+    }
+
+    fn times_full(&self) -> u64 {
+        self.world.counters.get("disk full").copied().unwrap_or(0)
     }
 
     /// A flipped bit in a journal's last commit cannot be told from a torn one: what it held is not promised any more.
