@@ -65,6 +65,8 @@ pub enum RecordError {
     Inflate { codec: Codec, what: String },
     #[error("the records inflate to more than {max} bytes")]
     InflatedTooLarge { max: usize },
+    #[error("the record batch could not be checked; the broker's log says why")]
+    Unchecked,
 }
 
 impl RecordError {
@@ -73,7 +75,7 @@ impl RecordError {
         use RecordError::*;
         match self {
             // Retriable: a transport or a memory may have flipped a bit, the producer still has the true bytes.
-            Truncated { .. } | Length { .. } | UnknownMagic { .. } | Crc { .. } | Offsets { .. } => {
+            Truncated { .. } | Length { .. } | UnknownMagic { .. } | Crc { .. } | Offsets { .. } | Unchecked => {
                 ErrorCode::CorruptMessage
             }
             // The CRC is right, so it was built wrong: sending it again would not help.

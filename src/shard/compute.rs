@@ -10,11 +10,12 @@
 use std::any::Any;
 use std::collections::VecDeque;
 
-use crate::types::{ConnId, OpId, ShardId};
+use crate::record::RecordError;
+use crate::types::{ConnId, LogId, OpId, ShardId};
 
 use super::Shard;
 use super::disk::Op;
-use super::effect::{COMPUTE_WORKERS, Compute, ComputeJob, ComputeReply, Effect};
+use super::effect::{COMPUTE_WORKERS, Compute, ComputeJob, ComputePanicked, ComputeReply, Effect};
 use super::message::Asker;
 
 /// What batches may inflate to on the loop in one round.
@@ -95,18 +96,35 @@ impl Shard {
     }
 
     pub(super) fn computed(&mut self, op: OpId, result: ComputeReply) {
-        const KIND: &str = "the kind that was asked for";
         self.computing.running -= 1;
         self.give_jobs_away();
         match self.ops.remove(&op).expect("work completes once") {
-            Op::Checked(log) => self.checked(op, log, *result.downcast().expect(KIND)),
-            Op::LookedUp { listing, index, log } => {
-                self.looked_up(listing, index, log, *result.downcast().expect(KIND));
+            Op::Checked(log) => {
+                let checked = finished(log, result).unwrap_or(Err(RecordError::Unchecked));
+                self.checked(op, log, checked);
             }
+            Op::LookedUp { listing, index, log } => self.looked_up(listing, index, log, finished(log, result)),
             _ => unreachable!("work of the disk completes as Disk"),
         }
         if self.is_stopping() {
             self.stop_may_go_on();
+        }
+    }
+}
+
+/// What a job gave; nothing when it panicked, which costs no more than its batch.
+fn finished<T: Any>(log: LogId, reply: ComputeReply) -> Option<T> {
+    match reply.downcast::<T>() {
+        Ok(result) => Some(*result),
+        Err(other) => {
+            let panicked = other
+                .downcast::<ComputePanicked>()
+                .expect("the kind that was asked for");
+            tracing::error!(
+                "{log}: a batch cannot be looked at, because the thread that did panicked: {}",
+                panicked.0
+            );
+            None
         }
     }
 }

@@ -102,14 +102,15 @@ impl Shard {
     }
 
     /// A worker thread has searched a batch of this partition.
-    pub(super) fn looked_up(&mut self, listing: u64, index: usize, log: LogId, done: LookupDone) {
+    pub(super) fn looked_up(&mut self, listing: u64, index: usize, log: LogId, done: Option<LookupDone>) {
         let state = self.listing.get_mut(&listing).expect("a lookup is answered once");
         state.is_computing = false;
         self.lookups -= 1;
         let deferred = std::mem::take(&mut state.deferred);
-        let progress = match self.partitions.get_mut(&log) {
-            Some(partition) => partition.log.finish_lookup(done).map_err(|error| error.code()),
-            None => Err(ErrorCode::UnknownTopicOrPartition),
+        let progress = match (self.partitions.get_mut(&log), done) {
+            (None, _) => Err(ErrorCode::UnknownTopicOrPartition),
+            (_, None) => Err(ErrorCode::CorruptMessage),
+            (Some(partition), Some(done)) => partition.log.finish_lookup(done).map_err(|error| error.code()),
         };
         self.list_on(listing, index, log, progress);
         for index in deferred {

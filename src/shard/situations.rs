@@ -2,17 +2,18 @@
 
 use std::sync::Arc;
 
-use bytes::BytesMut;
+use bytes::{BufMut, BytesMut};
 
 use crate::config::{BrokerConfig, TopicConfig};
+use crate::error::ErrorCode;
 use crate::log::{Log, LogConfig, RECOVERY_POINT};
 use crate::record::BatchBuilder;
 use crate::replica::{Leader, Replica};
 use crate::types::{LogId, Now, OpId, ShardId, Uuid};
 
-use super::effect::{DiskError, DiskOp, DiskReply, Effect, Event};
+use super::effect::{ComputePanicked, DiskError, DiskOp, DiskReply, Effect, Event};
 use super::folders::Folder;
-use super::message::{AppendItem, Ask, FlowId, Message};
+use super::message::{Answer, AppendItem, Ask, FlowId, Message};
 use super::partition::Partition;
 use super::{METADATA_BATCH_BYTES, Shard, ShardConfig, Stage};
 
@@ -26,6 +27,7 @@ struct Desk {
     shard: Shard,
     now: Now,
     in_flight: Vec<(OpId, DiskOp)>,
+    computing: Vec<OpId>,
     said: Vec<Message>,
 }
 
@@ -62,6 +64,7 @@ impl Desk {
             shard,
             now,
             in_flight: Vec::new(),
+            computing: Vec::new(),
             said: Vec::new(),
         };
         desk.run(|_| {});
@@ -89,6 +92,7 @@ impl Desk {
         for effect in out {
             match effect {
                 Effect::Disk { op, what } => self.in_flight.push((op, what)),
+                Effect::Compute { op, .. } => self.computing.push(op),
                 Effect::ToShard { message, .. } => self.said.push(message),
                 _ => {}
             }
@@ -241,4 +245,30 @@ fn a_sync_that_finds_the_disk_full_takes_the_log_offline() {
     desk.complete(is_sync, Err(full()));
     assert!(!desk.shard.partition(LOG).is_online());
     assert_eq!(desk.shard.stats().checkpoints_failed, 1);
+}
+
+#[test]
+fn a_worker_that_panics_costs_one_batch() {
+    let mut desk = Desk::new(|_| {});
+    let mut records = BytesMut::new();
+    records.put_bytes(0, 100_000);
+    // Compressed, so that it is looked at elsewhere.
+    records[22] = 1;
+    desk.append(records);
+    desk.append(batch(10));
+    let op = desk.computing.pop().expect("it is on a worker");
+    let result = Box::new(ComputePanicked("an index out of bounds".into()));
+    desk.handle(Event::Computed { op, result });
+    desk.settle_journal();
+    let answers = desk.said.iter().filter_map(|message| match message {
+        Message::Answer {
+            answer: Answer::Append { items },
+            ..
+        } => Some(items[0].error),
+        _ => None,
+    });
+    assert_eq!(
+        answers.collect::<Vec<_>>(),
+        [ErrorCode::CorruptMessage, ErrorCode::None]
+    );
 }
