@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use crate::controller::snapshot::SnapshotId;
 use crate::controller::{Controller, Decision, Image, Replay, batch, snapshot};
 use crate::journal;
 use crate::record::{Batch, StampedBatch};
@@ -14,6 +15,7 @@ use crate::wire::metadata_records::MetadataRecord;
 
 use super::disk::Op;
 use super::effect::{DiskError, DiskOp, DiskReply};
+use super::kraft::METADATA_DIR;
 use super::message::{AdminReply, AdminRequest, Answer, Asker, Message};
 use super::registration::Registration;
 use super::{CONTROLLER, Shard};
@@ -35,11 +37,13 @@ pub struct Metadata {
     /// By shard: the offset up to which it acts on the metadata.
     held: Vec<Offset>,
     has_failed: bool,
-    /// Bytes of metadata log since the last snapshot.
+    /// Bytes of metadata log since the last snapshot that is on the device.
     bytes_since_snapshot: u64,
     /// When the last one was written, or this process began; wall time.
     snapshot_ms: i64,
     is_snapshotting: bool,
+    /// The last one failed: none before this time.
+    snapshot_retry_us: u64,
 }
 
 /// A file of the metadata folder being written.
@@ -49,8 +53,23 @@ pub enum FileOp {
     /// The epoch that this process leads.
     QuorumState,
     /// The log may start at this offset once the snapshot that ends there is on the device.
-    Snapshot { end: Offset, name: String },
+    Snapshot(Snapshotting),
+    /// The names of all snapshots, of which old ones are removed.
+    Snapshots,
 }
+
+/// A snapshot being written.
+pub struct Snapshotting {
+    end: Offset,
+    name: String,
+    /// Of the log that is in it and not in the one before.
+    bytes: u64,
+    begun_ms: i64,
+}
+
+/// The newest, and the one that is read when it is damaged.
+const SNAPSHOTS_KEPT: usize = 2;
+const SNAPSHOT_RETRY_US: u64 = 10_000_000;
 
 impl Metadata {
     pub fn new(
@@ -73,6 +92,7 @@ impl Metadata {
             bytes_since_snapshot: 0,
             snapshot_ms: now_ms,
             is_snapshotting: false,
+            snapshot_retry_us: 0,
         }
     }
 
@@ -284,43 +304,81 @@ impl Shard {
         let Some(metadata) = &mut self.metadata else { return };
         let age_ms = self.now.wall_ms - metadata.snapshot_ms;
         let is_due = snapshot::snapshot_due(&self.config.broker, metadata.bytes_since_snapshot, age_ms);
-        if metadata.is_snapshotting || !is_due || metadata.replay.in_transaction() {
+        let is_waiting = metadata.is_snapshotting || self.now.mono_us < metadata.snapshot_retry_us;
+        if is_waiting || !is_due || metadata.replay.in_transaction() {
             return;
         }
         // Of what is durable, not of what was only appended.
         if !metadata.unpublished.is_empty() {
             return;
         }
-        metadata.is_snapshotting = true;
-        metadata.bytes_since_snapshot = 0;
-        metadata.snapshot_ms = self.now.wall_ms;
         let (id, content) = match snapshot::encode_snapshot(&metadata.replay, self.now.wall_ms) {
             Ok(snapshot) => snapshot,
-            Err(error) => return tracing::error!("the metadata cannot be written as a snapshot: {error}"),
+            Err(error) => {
+                metadata.snapshot_retry_us = self.now.mono_us + SNAPSHOT_RETRY_US;
+                return tracing::error!("the metadata cannot be written as a snapshot: {error}");
+            }
         };
-        let (name, end) = (id.file_name(), id.end_offset);
-        let path = format!("{}/{name}", self.partition(LogId::METADATA).log.dir());
+        metadata.is_snapshotting = true;
+        let snapshotting = Snapshotting {
+            end: id.end_offset,
+            name: id.file_name(),
+            bytes: metadata.bytes_since_snapshot,
+            begun_ms: self.now.wall_ms,
+        };
+        let path = format!("{METADATA_DIR}/{}", snapshotting.name);
         self.disk(
-            Op::Metadata(FileOp::Snapshot { end, name }),
+            Op::Metadata(FileOp::Snapshot(snapshotting)),
             DiskOp::ReplaceFile { path, content },
         );
     }
 
     pub(super) fn metadata_file_done(&mut self, op: FileOp, result: Result<DiskReply, DiskError>) {
-        let (end, name) = match op {
+        let snapshot = match op {
             FileOp::Format => return self.format_written(result),
             FileOp::QuorumState => return self.elected(result),
-            FileOp::Snapshot { end, name } => (end, name),
+            FileOp::Snapshots => return self.snapshots_listed(result),
+            FileOp::Snapshot(snapshot) => snapshot,
         };
         let Some(metadata) = &mut self.metadata else { return };
+        let name = snapshot.name;
         metadata.is_snapshotting = false;
         match result {
             Ok(_) => {
                 tracing::info!("wrote the metadata snapshot {name}");
+                metadata.bytes_since_snapshot -= snapshot.bytes;
+                metadata.snapshot_ms = snapshot.begun_ms;
                 self.stats.metadata_snapshots += 1;
-                self.raise_start(LogId::METADATA, end);
+                self.raise_start(LogId::METADATA, snapshot.end);
             }
-            Err(error) => tracing::warn!("cannot write the metadata snapshot {name}, will try again: {error}"),
+            Err(error) => {
+                metadata.snapshot_retry_us = self.now.mono_us + SNAPSHOT_RETRY_US;
+                tracing::warn!("cannot write the metadata snapshot {name}, will try again: {error}");
+            }
+        }
+    }
+
+    /// The log starts at the newest snapshot, durably: old ones may go.
+    pub(super) fn remove_snapshots(&mut self) {
+        let path = METADATA_DIR.to_string();
+        self.disk(Op::Metadata(FileOp::Snapshots), DiskOp::List { path });
+    }
+
+    fn snapshots_listed(&mut self, result: Result<DiskReply, DiskError>) {
+        let entries = match result {
+            Ok(DiskReply::Entries(entries)) => entries,
+            Ok(other) => unreachable!("a folder's names, not {other:?}"),
+            Err(error) => return tracing::warn!("cannot list the metadata snapshots, old ones stay: {error}"),
+        };
+        let mut snapshots: Vec<SnapshotId> = (entries.iter())
+            .filter_map(|entry| SnapshotId::parse(&entry.name))
+            .collect();
+        snapshots.sort_unstable();
+        snapshots.truncate(snapshots.len().saturating_sub(SNAPSHOTS_KEPT));
+        for old in snapshots {
+            let path = format!("{METADATA_DIR}/{}", old.file_name());
+            self.stats.metadata_snapshots_removed += 1;
+            self.disk(Op::Forgotten, DiskOp::RemoveFile { path });
         }
     }
 

@@ -57,6 +57,7 @@ counters! {
     metadata_groups_split: "metadata records split into batches",
     metadata_groups_refused: "metadata records refused for want of room",
     metadata_snapshots: "metadata snapshot written",
+    metadata_snapshots_removed: "metadata snapshot removed",
     stops_clean: "shard sealed",
     replayed_frames: "recovery: frame replayed",
     replayed_sets: "recovery: carried set replayed",

@@ -97,6 +97,7 @@ impl Shard {
         self.upkeep.next_tick_us = self.now.mono_us + TICK_US;
         self.ask_space();
         self.save_due_recovery_points();
+        self.snapshot_if_due();
         self.remove_doomed();
         self.remove_rested();
         let config = self.image.broker_config.clone();
@@ -216,6 +217,9 @@ impl Shard {
     pub(super) fn start_durable(&mut self, log: LogId, start: Offset) {
         self.answer_starts(log, start);
         self.give_up_segments(log, start);
+        if log == LogId::METADATA {
+            self.remove_snapshots();
+        }
     }
 
     /// Renames what lies below the log's durable start; it is removed after `file.delete.delay.ms`.

@@ -73,6 +73,7 @@ pub const SOMETIMES: &[&str] = &[
     "log cut by retention",
     "metadata records refused for want of room",
     "metadata records split into batches",
+    "metadata snapshot removed",
     "metadata snapshot written",
     "partial block written",
     "power cut",
@@ -148,6 +149,9 @@ impl Kind {
 const DISK_BYTES: u64 = 64 << 20;
 /// How often a full disk is tried: once for each log and file of a shard that wants some.
 const FULL_PER_SECOND_MAX: u64 = 60;
+
+/// Two are kept. Old ones go once the next one is on the device, and their names may come back with a power cut.
+const SNAPSHOTS_MAX: usize = 5;
 
 /// More steps than this without an end means that something waits for ever.
 const STEPS_MAX: u64 = 400_000;
@@ -605,6 +609,13 @@ impl History {
         assert!(
             self.is_damaged || self.is_marked_clean(),
             "a stop that nothing disturbed is not clean"
+        );
+        let snapshots = (self.world.disk.files().iter())
+            .filter(|path| path.starts_with("__cluster_metadata") && path.ends_with(".checkpoint"))
+            .count();
+        assert!(
+            snapshots <= SNAPSHOTS_MAX,
+            "{snapshots} snapshots of the metadata were kept"
         );
         self.world.start(shards);
         self.step_until("a start after a clean stop", |history| history.world.is_ready());
