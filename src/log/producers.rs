@@ -23,6 +23,10 @@ use crate::types::{Offset, ProducerEpoch, ProducerId};
 /// Clients keep at most five requests in flight, so any batch that is sent again is one of the last five.
 pub const BATCHES_REMEMBERED: usize = 5;
 
+/// Producers that one log remembers. Any client may invent ids, and each costs some hundred bytes of memory and of the
+/// recovery point, which is encoded in one go and must stay small enough to be read.
+pub const PRODUCERS_MAX: usize = 16_384;
+
 const NO_EPOCH: ProducerEpoch = -1;
 /// A marker's batch has one record of a few bytes; more than this is not a marker.
 const MARKER_BYTES_MAX: usize = 64 * 1024;
@@ -265,6 +269,7 @@ impl Producers {
         if batch.is_control() {
             return self.append_marker(batch);
         }
+        self.make_room(batch.producer_id);
         let producer = self.producers.entry(batch.producer_id).or_insert_with(Producer::new);
         producer.enter_epoch(batch.producer_epoch);
         // The coordinators' own batches carry a producer but no sequence; Kafka remembers them alike.
@@ -284,6 +289,7 @@ impl Producers {
 
     fn append_marker(&mut self, batch: &StampedBatch) -> Option<EndedTransaction> {
         let marker = Marker::of(batch)?;
+        self.make_room(batch.producer_id);
         let producer = self.producers.entry(batch.producer_id).or_insert_with(Producer::new);
         producer.enter_epoch(batch.producer_epoch);
         producer.coordinator_epoch = marker.coordinator_epoch;
@@ -330,6 +336,24 @@ impl Producers {
         self.producers.retain(|_, producer| {
             producer.transaction_start.is_some() || now_ms.saturating_sub(producer.last_timestamp) < expiration_ms
         });
+    }
+
+    /// Before a new producer: forgets an eighth of those that it may have at most, so that this is rare. Those go that wrote
+    /// nothing for the most records, as if they had expired; never those with an open transaction, which only a
+    /// coordinator lets in. Timestamps are the clients' own and say nothing here.
+    fn make_room(&mut self, id: ProducerId) {
+        if self.producers.len() < PRODUCERS_MAX || self.producers.contains_key(&id) {
+            return;
+        }
+        let mut idle: Vec<(Offset, ProducerId)> = (self.producers.iter())
+            .filter(|(_, producer)| producer.transaction_start.is_none())
+            .map(|(id, producer)| (producer.written.back().map_or(-1, |last| last.last_offset), *id))
+            .collect();
+        idle.sort_unstable();
+        idle.truncate(self.producers.len() - PRODUCERS_MAX / 8 * 7);
+        for (_, id) in idle {
+            self.producers.remove(&id);
+        }
     }
 
     fn insert(&mut self, id: ProducerId, producer: Producer) {
@@ -728,6 +752,38 @@ mod tests {
         assert_eq!(producers.len(), 1);
         producers.expire(1000 + 100, 100);
         assert!(producers.is_empty());
+    }
+
+    #[test]
+    fn the_longest_idle_make_room_for_new_ones() {
+        let write = |producers: &mut Producers, id: i64, offset: i64, timestamp: i64| {
+            let builder = BatchBuilder::new().producer(id, 0, 0).record(timestamp, None, None);
+            producers.append(&builder.build_stamped(offset, 0));
+        };
+        let mut producers = Producers::new();
+        let max = PRODUCERS_MAX as i64;
+        // One that claims to come from the future, and one that goes on writing.
+        write(&mut producers, 0, 0, i64::MAX);
+        for id in 1..max {
+            write(&mut producers, id, id, 1000);
+        }
+        write(&mut producers, 1, max, 1000);
+        let all = producers.clone();
+        write(&mut producers, 2, max + 1, 1000);
+        assert_eq!(producers.len(), all.len(), "a known one needs no room");
+        for id in max..10 * max {
+            write(&mut producers, id, id + 2, 1000);
+            assert!(producers.len() <= PRODUCERS_MAX);
+            assert!(producers.get(id).is_some());
+            if id < max + 10 {
+                assert!(producers.get(1).is_some() && producers.get(2).is_some());
+                assert!(producers.get(0).is_none() && producers.get(3).is_none());
+            }
+        }
+        assert!(producers.len() >= PRODUCERS_MAX / 8 * 7);
+        let mut bytes = BytesMut::new();
+        producers.encode(&mut bytes);
+        assert!(bytes.len() < 4 << 20);
     }
 
     #[test]

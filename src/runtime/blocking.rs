@@ -10,10 +10,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
-use crate::shard::effect::{BLOCK_BYTES, DiskError, DiskOp, DiskReply, Entry};
-
-/// Small files only: anything larger is read in pieces.
-const READ_FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+use crate::shard::effect::{BLOCK_BYTES, DiskError, DiskOp, DiskReply, Entry, READ_FILE_BYTES_MAX};
 
 const FILL_BYTES: usize = 256 * 1024;
 

@@ -7,6 +7,9 @@
 use bytes::{Bytes, BytesMut};
 
 pub use crate::types::{BLOCK_BYTES, Entry, File, OPERATION_BYTES_MAX};
+
+/// What [`DiskOp::ReadFile`] reads at most: small files only, anything larger is read in pieces.
+pub const READ_FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 use crate::types::{ConnId, OpId, Position, ShardId};
 
 use super::message::Message;

@@ -10,7 +10,7 @@ use crate::types::{LogId, Offset};
 use super::Shard;
 use super::commit::Control;
 use super::disk::Op;
-use super::effect::{DiskError, DiskOp, DiskReply};
+use super::effect::{DiskError, DiskOp, DiskReply, READ_FILE_BYTES_MAX};
 
 const TICK_US: u64 = 1_000_000;
 /// How often a batch that waits for room looks whether its time is up.
@@ -335,6 +335,16 @@ impl Shard {
         let needs = self.journal.newest();
         let partition = self.partition_mut(log);
         let point = partition.log.recovery_point(now);
+        if point.content.len() as u64 > READ_FILE_BYTES_MAX {
+            // Nobody could read it, and it would settle control frames all the same.
+            tracing::error!(
+                "{}: its recovery point would have {} bytes, more than a start reads: the start will scan its segments",
+                partition.log.name(),
+                point.content.len()
+            );
+            partition.log.recovery_point_failed(now, &point);
+            return self.saving_failed_at_stop(log);
+        }
         partition.saving = Some(Saving {
             point,
             settles: partition.control,
