@@ -16,3 +16,4 @@ mod retries;
 mod segments;
 mod shards;
 mod soak;
+mod versions;
