@@ -8,6 +8,7 @@ mod broker;
 mod client;
 mod crash;
 mod durability;
+mod fetch;
 mod flights;
 mod kafka;
 mod metadata;
