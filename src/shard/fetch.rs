@@ -72,6 +72,7 @@ impl Shard {
             }));
         }
         let asked = sessions::Request {
+            conn: request.conn,
             session_id: body.session_id,
             epoch: body.session_epoch,
             by_id,

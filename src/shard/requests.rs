@@ -35,6 +35,7 @@ impl Shard {
     pub(super) fn closed(&mut self, conn: ConnId) {
         self.connections.remove(&conn);
         self.abandon_fetches(conn);
+        self.sessions.closed(conn);
     }
 
     pub(super) fn received(&mut self, conn: ConnId, frame: BytesMut) {

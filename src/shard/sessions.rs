@@ -1,14 +1,14 @@
 //! Fetch sessions (KIP-227): the broker remembers what a consumer fetches, the consumer sends what changed.
 //!
-//! A session belongs to the shard of the connection that made it; a client that comes back on another shard is told that its
-//! session is unknown and starts a new one, as after any broker restart.
+//! A session lives as long as the connection that used it last: a client that comes back is told that its session is unknown
+//! and starts a new one, as after any broker restart.
 
 use std::sync::Arc;
 
 use indexmap::IndexMap;
 
 use crate::error::ErrorCode;
-use crate::types::{LeaderEpoch, Map, Offset, Random, Set, TopicId};
+use crate::types::{ConnId, LeaderEpoch, Map, Offset, Random, Set, TopicId};
 
 /// A session younger than this is never evicted for another (Kafka's MinIncrementalFetchSessionEvictionMs).
 const EVICTION_AGE_US: u64 = 120_000_000;
@@ -16,8 +16,10 @@ const EVICTION_AGE_US: u64 = 120_000_000;
 /// A client with more partitions than this gets no session, and neither does anybody while all sessions of the shard
 /// together have more than [`PARTITIONS_MAX`]: it sends its whole list with each fetch then.
 const SESSION_PARTITIONS_MAX: usize = 50_000;
-/// About 200 bytes each.
+/// About 200 bytes each, and as many more for a long name.
 const PARTITIONS_MAX: usize = 200_000;
+/// No topic has a longer name; who asks for one gets no session.
+const NAME_BYTES_MAX: usize = 249;
 
 /// A partition as the client names it: by id from version 13 on, by name before.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -55,6 +57,8 @@ const NOTHING_TOLD: Told = Told {
 
 #[derive(Debug)]
 struct Session {
+    /// Who used it last.
+    conn: ConnId,
     /// The epoch that the next request must carry.
     epoch: i32,
     by_id: bool,
@@ -102,6 +106,7 @@ impl Context {
 }
 
 pub struct Request {
+    pub conn: ConnId,
     pub session_id: i32,
     pub epoch: i32,
     pub by_id: bool,
@@ -145,7 +150,8 @@ impl Sessions {
             0 => {
                 self.remove(request.session_id);
                 let count = request.partitions.len();
-                if count == 0 || count > SESSION_PARTITIONS_MAX || !self.make_room(now_us, count) {
+                let may_be = (1..=SESSION_PARTITIONS_MAX).contains(&count) && are_kept(&request.partitions);
+                if !may_be || !self.make_room(now_us, count) {
                     return Ok((Context::Sessionless, request.partitions));
                 }
                 let id = loop {
@@ -160,6 +166,7 @@ impl Sessions {
                     .cloned()
                     .map(|(name, wanted)| (name, Kept::new(wanted)));
                 let session = Session {
+                    conn: request.conn,
                     epoch: 1,
                     by_id: request.by_id,
                     partitions: partitions.collect(),
@@ -182,6 +189,8 @@ impl Sessions {
                 }
                 session.epoch = if epoch == i32::MAX { 1 } else { epoch + 1 };
                 session.used_us = now_us;
+                session.conn = request.conn;
+                let may_be = are_kept(&request.partitions);
                 let count_before = session.partitions.len();
                 // Who got records waits behind the others.
                 session.partitions.sort_by_key(|_, kept| kept.is_served);
@@ -199,7 +208,9 @@ impl Sessions {
                 }
                 let count = session.partitions.len();
                 self.partitions = self.partitions + count - count_before;
-                if count > SESSION_PARTITIONS_MAX {
+                let is_too_much = count > SESSION_PARTITIONS_MAX || self.partitions > PARTITIONS_MAX;
+                if !may_be || count > count_before && is_too_much {
+                    // The client starts over, and learns then that there is no session for it.
                     self.remove(request.session_id);
                     return Err(ErrorCode::FetchSessionIdNotFound);
                 }
@@ -242,6 +253,14 @@ impl Sessions {
         matches!(context, Context::Full(_)) || changed || has_records || is_error
     }
 
+    /// Nobody asks for its sessions again.
+    pub fn closed(&mut self, conn: ConnId) {
+        let partitions = &mut self.partitions;
+        for (_, session) in self.table.extract_if(|_, session| session.conn == conn) {
+            *partitions -= session.partitions.len();
+        }
+    }
+
     fn remove(&mut self, id: i32) {
         if let Some(session) = self.table.remove(&id) {
             self.partitions -= session.partitions.len();
@@ -259,6 +278,13 @@ impl Sessions {
         }
         true
     }
+}
+
+fn are_kept(partitions: &[(PartitionName, Wanted)]) -> bool {
+    partitions.iter().all(|(name, _)| match &name.topic {
+        TopicName::Id(_) => true,
+        TopicName::Name(name) => name.len() <= NAME_BYTES_MAX,
+    })
 }
 
 #[cfg(test)]
@@ -283,6 +309,7 @@ mod tests {
 
     fn request(session_id: i32, epoch: i32, partitions: &[i32]) -> Request {
         Request {
+            conn: ConnId(1),
             session_id,
             epoch,
             by_id: false,
@@ -397,5 +424,90 @@ mod tests {
             Context::Sessionless
         );
         assert_eq!(sessions.len(), 0);
+    }
+
+    fn order(all: &[(PartitionName, Wanted)]) -> Vec<i32> {
+        all.iter().map(|(name, _)| name.partition).collect()
+    }
+
+    #[test]
+    fn what_is_served_or_forgotten_leaves_the_others_in_order() {
+        let (mut sessions, mut random) = (Sessions::new(1), Random::new(1));
+        let (context, _) = sessions
+            .begin(0, &mut random, request(0, 0, &[5, 3, 1, 4, 2, 0]))
+            .unwrap();
+        for served in [3, 4, 0] {
+            sessions.answer(context, &name(served), TOLD, true, false);
+        }
+        let id = context.session_id();
+        let (context, all) = sessions.begin(1, &mut random, request(id, 1, &[])).unwrap();
+        assert_eq!(order(&all), [5, 1, 2, 3, 4, 0]);
+        // Who was served before is not served now.
+        sessions.answer(context, &name(1), TOLD, true, false);
+        let mut change = request(id, 2, &[9, 4]);
+        change.forgotten = vec![name(2), name(7), name(3), name(2)];
+        let (_, all) = sessions.begin(2, &mut random, change).unwrap();
+        assert_eq!(order(&all), [5, 4, 0, 1, 9]);
+        assert_eq!(sessions.partitions, 5);
+    }
+
+    #[test]
+    fn many_small_sessions_do_not_grow_beyond_the_bound_of_all() {
+        let count = PARTITIONS_MAX / SESSION_PARTITIONS_MAX;
+        let (mut sessions, mut random) = (Sessions::new(100), Random::new(1));
+        let all: Vec<i32> = (0..SESSION_PARTITIONS_MAX as i32).collect();
+        let ids: Vec<i32> = (0..=count)
+            .map(|_| {
+                sessions
+                    .begin(0, &mut random, request(0, 0, &[0]))
+                    .unwrap()
+                    .0
+                    .session_id()
+            })
+            .collect();
+        let grown = ids
+            .iter()
+            .map(|&id| sessions.begin(0, &mut random, request(id, 1, &all)).is_ok());
+        let grown: Vec<bool> = grown.collect();
+        // The last one but one finds what the last one has.
+        assert_eq!(grown.iter().filter(|&&grown| grown).count(), count);
+        assert!(sessions.partitions <= PARTITIONS_MAX);
+    }
+
+    #[test]
+    fn a_name_that_no_topic_has_is_not_kept() {
+        let (mut sessions, mut random) = (Sessions::new(1), Random::new(1));
+        let long = PartitionName {
+            topic: TopicName::Name("x".repeat(NAME_BYTES_MAX + 1).into()),
+            partition: 0,
+        };
+        let mut first = request(0, 0, &[0, 1]);
+        first.partitions.push((long.clone(), wanted(0)));
+        let begun = sessions.begin(0, &mut random, first).unwrap();
+        assert_eq!((begun.0, begun.1.len()), (Context::Sessionless, 3));
+
+        let (context, _) = sessions.begin(0, &mut random, request(0, 0, &[0, 1])).unwrap();
+        let mut swapped = request(context.session_id(), 1, &[]);
+        swapped.partitions.push((long, wanted(0)));
+        swapped.forgotten = vec![name(0)];
+        assert_eq!(
+            sessions.begin(0, &mut random, swapped).unwrap_err(),
+            ErrorCode::FetchSessionIdNotFound
+        );
+        assert_eq!((sessions.len(), sessions.partitions), (0, 0));
+    }
+
+    #[test]
+    fn a_session_ends_with_the_connection_that_used_it_last() {
+        let (mut sessions, mut random) = (Sessions::new(2), Random::new(1));
+        let (context, _) = sessions.begin(0, &mut random, request(0, 0, &[0, 1])).unwrap();
+        sessions.begin(0, &mut random, request(0, 0, &[0])).unwrap();
+        let mut elsewhere = request(context.session_id(), 1, &[]);
+        elsewhere.conn = ConnId(2);
+        sessions.begin(0, &mut random, elsewhere).unwrap();
+        sessions.closed(ConnId(1));
+        assert_eq!((sessions.len(), sessions.partitions), (1, 2));
+        sessions.closed(ConnId(2));
+        assert_eq!((sessions.len(), sessions.partitions), (0, 0));
     }
 }
