@@ -315,14 +315,14 @@ pub(super) fn check_value_size(value: &str) -> Result<(), ApiError> {
 
 /// A broker alters only itself.
 fn check_broker_name(name: &str, node_id: NodeId) -> Result<(), ApiError> {
-    match name.parse::<NodeId>() {
-        Err(_) => Err(invalid_request(format!(
+    match ConfigResource::broker_id(name) {
+        None => Err(invalid_request(format!(
             "Node id must be an integer, but it is: {name}"
         ))),
-        Ok(id) if id != node_id => Err(invalid_request(format!(
+        Some(id) if id != node_id => Err(invalid_request(format!(
             "Unexpected broker id, expected {node_id}, but received {name}"
         ))),
-        Ok(_) => Ok(()),
+        Some(_) => Ok(()),
     }
 }
 

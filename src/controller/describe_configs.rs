@@ -4,11 +4,10 @@ use std::collections::HashSet;
 
 use crate::config::{self, Described, Overrides};
 use crate::error::ErrorCode;
-use crate::types::NodeId;
 use crate::wire::configs::*;
 
 use super::decide::ApiError;
-use super::image::{Image, ResourceKind};
+use super::image::{ConfigResource, Image, ResourceKind};
 use super::names;
 
 pub fn describe_configs(image: &Image, request: &DescribeConfigsRequest) -> DescribeConfigsResponse {
@@ -53,13 +52,13 @@ fn described(image: &Image, resource: &DescribeConfigsResource) -> Result<Vec<De
         Some(ResourceKind::Broker) if name.is_empty() => config::describe_cluster_default(&image.broker_config),
         Some(ResourceKind::Broker) => {
             let ours = image.node_id;
-            match name.parse::<NodeId>() {
-                Err(_) => return invalid(format!("Broker id must be an integer, but it is: {name}")),
-                Ok(id) if id != ours => {
+            match ConfigResource::broker_id(name) {
+                None => return invalid(format!("Broker id must be an integer, but it is: {name}")),
+                Some(id) if id != ours => {
                     let why = format!("Unexpected broker id, expected {ours} or empty string, but received {name}");
                     return invalid(why);
                 }
-                Ok(_) => config::describe_broker(&image.broker_config),
+                Some(_) => config::describe_broker(&image.broker_config),
             }
         }
         // There are none of these, which is not an error.
@@ -70,7 +69,8 @@ fn described(image: &Image, resource: &DescribeConfigsResource) -> Result<Vec<De
         }
     };
     if let Some(keys) = resource.configuration_keys.as_ref().filter(|keys| !keys.is_empty()) {
-        entries.retain(|entry| keys.iter().any(|key| key == entry.name));
+        let keys: HashSet<&str> = keys.iter().map(String::as_str).collect();
+        entries.retain(|entry| keys.contains(entry.name));
     }
     Ok(entries)
 }

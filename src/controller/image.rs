@@ -208,6 +208,12 @@ impl ConfigResource {
         }
     }
 
+    /// Whose resource has this name. A number that is written another way is not an id (Kafka takes "01" for 1): one resource
+    /// has one name.
+    pub fn broker_id(name: &str) -> Option<NodeId> {
+        name.parse().ok().filter(|id: &NodeId| id.to_string() == name)
+    }
+
     pub fn default_broker() -> ConfigResource {
         ConfigResource {
             kind: ResourceKind::Broker,

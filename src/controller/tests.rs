@@ -825,3 +825,53 @@ fn the_cluster_and_its_configs_are_described() {
     assert_eq!(ask(2, "nope", None).error_code, 3);
     assert_eq!(ask(4, "7", None).error_code, 42);
 }
+
+#[test]
+fn a_resource_is_described_once() {
+    let mut process = Process::fresh(&[]);
+    process.create(vec![topic("t", 1)]);
+    let named = [
+        (4, "1"),
+        (2, "t"),
+        (4, "1"),
+        (4, "01"),
+        (4, "+1"),
+        (2, "t"),
+        (4, "1"),
+        (8, "1"),
+    ];
+    let request = DescribeConfigsRequest {
+        resources: (named.iter())
+            .map(|&(resource_type, name)| DescribeConfigsResource {
+                resource_type,
+                resource_name: name.into(),
+                configuration_keys: None,
+            })
+            .collect(),
+        ..Default::default()
+    };
+    let described = describe_configs(process.image(), &request).results;
+    let seen: Vec<_> = (described.iter())
+        .map(|result| {
+            (
+                result.resource_type,
+                &*result.resource_name,
+                result.error_code,
+                result.configs.len() > 20,
+            )
+        })
+        .collect();
+    // However the broker's number could be written, it is one resource.
+    let expected = [
+        (4, "1", 0, true),
+        (2, "t", 0, true),
+        (4, "01", 42, false),
+        (4, "+1", 42, false),
+        (8, "1", 0, false),
+    ];
+    assert_eq!(seen, expected);
+    assert_eq!(
+        alter(&mut process, 4, "01", &[("log.retention.ms", 0, Some("5"))]).0,
+        42
+    );
+}
