@@ -11,6 +11,7 @@ use super::image::{
     BrokerRegistration, Carried, ConfigResource, ControllerRegistration, DIRECTORY_MIGRATING, Endpoint, Image,
     LeaderRecovery, PartitionRegistration, ResourceKind, SupportedFeature, Topic,
 };
+use super::names;
 use super::replay::Touched;
 
 /// In a PartitionChangeRecord: the leader stays.
@@ -169,6 +170,8 @@ impl Image {
         if let Some(before) = self.topics.insert(topic.id, Arc::new(topic)) {
             return Err(format!("topic id {} is {}'s already", before.id, before.name));
         }
+        self.metric_names
+            .extend(names::metric_name(&name).map(|metric| (metric, name.clone())));
         self.topics_by_name.insert(name, record.topic_id);
         Ok(())
     }
@@ -176,6 +179,9 @@ impl Image {
     fn remove_topic(&mut self, id: Uuid) -> Result<(), String> {
         let topic = self.topics.remove(&id).ok_or(format!("no topic has the id {id}"))?;
         self.topics_by_name.remove(&topic.name);
+        if let Some(metric) = names::metric_name(&topic.name) {
+            self.metric_names.remove(&(metric, topic.name.clone()));
+        }
         self.configs.remove(&ConfigResource::topic(&topic.name));
         self.partition_count -= topic.partitions.len();
         Ok(())

@@ -349,12 +349,28 @@ fn altered_list(
     };
     let now = now.map(String::as_str).or(setting.default).unwrap_or_default();
     let mut list: Vec<&str> = now.split(',').filter(|item| !item.is_empty()).collect();
-    for item in items.split(',') {
-        match operation {
-            Operation::Append if !list.contains(&item) => list.push(item),
-            Operation::Subtract => list.retain(|other| *other != item),
-            _ => {}
-        }
+    if operation == Operation::Append {
+        let mut there: BTreeSet<&str> = list.iter().copied().collect();
+        list.extend(items.split(',').filter(|item| there.insert(item)));
+    } else {
+        let gone: BTreeSet<&str> = items.split(',').collect();
+        list.retain(|item| !gone.contains(item));
     }
     Ok(list.join(","))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_are_added_to_and_taken_from() {
+        let now = "b,a".to_owned();
+        let altered = |now: Option<&String>, operation, items| {
+            altered_list(ResourceKind::Topic, "cleanup.policy", now, operation, items).unwrap()
+        };
+        assert_eq!(altered(Some(&now), Operation::Append, "c,a,c,d"), "b,a,c,d");
+        assert_eq!(altered(Some(&now), Operation::Subtract, "c,b,b"), "a");
+        assert_eq!(altered(None, Operation::Append, "x"), "delete,x", "to the default");
+    }
 }

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use imbl::OrdMap;
+use imbl::{OrdMap, OrdSet};
 
 use crate::config::{BrokerConfig, Overrides, TopicConfig};
 use crate::types::{LeaderEpoch, LogId, NodeId, Offset, ProducerId, TopicId, Uuid};
@@ -243,6 +243,8 @@ pub struct Image {
     pub controllers: OrdMap<NodeId, Arc<ControllerRegistration>>,
     pub(super) topics: OrdMap<TopicId, Arc<Topic>>,
     pub(super) topics_by_name: OrdMap<Arc<str>, TopicId>,
+    /// Of topics whose names could collide: the name of their metrics, and theirs (see [`names`](super::names)).
+    pub(super) metric_names: OrdSet<(Arc<str>, Arc<str>)>,
     pub(super) configs: OrdMap<ConfigResource, Arc<Overrides>>,
     /// The first producer id that no broker was given.
     pub next_producer_id: ProducerId,
@@ -281,6 +283,7 @@ impl Image {
             controllers: OrdMap::new(),
             topics: OrdMap::new(),
             topics_by_name: OrdMap::new(),
+            metric_names: OrdSet::new(),
             configs: OrdMap::new(),
             next_producer_id: 0,
             partition_count: 0,

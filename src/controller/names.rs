@@ -1,5 +1,7 @@
 //! What a topic may be called, in Kafka's words (`org.apache.kafka.common.internals.Topic`).
 
+use std::sync::Arc;
+
 use super::image::Image;
 
 const NAME_CHARS_MAX: usize = 249;
@@ -33,41 +35,17 @@ pub fn check(name: &str) -> Result<(), String> {
     Err(format!("Topic name is invalid: {reason}"))
 }
 
-/// The topic whose metrics would have the name of `name`'s, because metrics write '.' as '_'.
-///
-/// `__consumer_offsets` has five such characters: all the names that could collide are looked up when they are few, and
-/// only otherwise every topic is compared.
-pub fn colliding<'a>(image: &'a Image, name: &str) -> Option<&'a str> {
-    let places: Vec<usize> = name
-        .bytes()
-        .enumerate()
-        .filter(|(_, b)| matches!(b, b'.' | b'_'))
-        .map(|(i, _)| i)
-        .collect();
-    if places.is_empty() {
-        return None;
-    }
-    if places.len() <= PLACES_LOOKED_UP_MAX {
-        let mut spelled = name.as_bytes().to_vec();
-        return (0..1usize << places.len()).find_map(|choice| {
-            for (bit, &at) in places.iter().enumerate() {
-                spelled[at] = if choice >> bit & 1 == 1 { b'.' } else { b'_' };
-            }
-            let spelled = std::str::from_utf8(&spelled).ok()?;
-            image.topic(spelled).map(|topic| &*topic.name)
-        });
-    }
-    let unified = name.replace('.', "_");
-    image.topics_by_name_from("").map(|topic| &*topic.name).find(|other| {
-        other.len() == name.len()
-            && other
-                .bytes()
-                .zip(unified.bytes())
-                .all(|(b, unified)| b == unified || (b == b'.' && unified == b'_'))
-    })
+/// The name that a topic's metrics would have, when it can be another topic's as well: metrics write '.' as '_'.
+pub fn metric_name(name: &str) -> Option<Arc<str>> {
+    name.contains(['.', '_']).then(|| name.replace('.', "_").into())
 }
 
-const PLACES_LOOKED_UP_MAX: usize = 8;
+/// The topic whose metrics would have the name of `name`'s.
+pub fn colliding<'a>(image: &'a Image, name: &str) -> Option<&'a str> {
+    let metric = metric_name(name)?;
+    let first = image.metric_names.range((metric.clone(), "".into())..).next()?;
+    (first.0 == metric).then_some(&*first.1)
+}
 
 #[cfg(test)]
 mod tests {

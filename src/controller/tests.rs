@@ -875,3 +875,23 @@ fn a_resource_is_described_once() {
         42
     );
 }
+
+#[test]
+fn names_collide_by_the_names_of_their_metrics() {
+    let mut process = Process::fresh(&[]);
+    let (dots, lines) = ("a.b_c.d_e.f_g.h_i.j_k", "a_b.c_d.e_f.g_h.i_j.k");
+    process.create(vec![topic("plain", 1), topic("plain.x", 1), topic(dots, 1)]);
+    let (code, why) = process.refused(topic(lines, 1));
+    assert_eq!(code, 17);
+    assert!(why.ends_with(&format!("collides with existing topic: {dots}")), "{why}");
+    for free in ["plain_", "plain_y", "a.b_c.d_e.f_g.h_i.j_l", "a.b_c.d_e.f_g.h_i.j"] {
+        assert_eq!(process.refused(topic(free, 1)).0, 0, "{free}");
+    }
+    let request = DeleteTopicsRequest {
+        topic_names: vec![dots.into()],
+        ..Default::default()
+    };
+    let decision = process.controller.delete_topics(process.replay.image(), &request, 5);
+    process.commit(&decision.records);
+    assert_eq!(process.refused(topic(lines, 1)).0, 0);
+}

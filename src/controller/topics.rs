@@ -325,40 +325,37 @@ impl Controller {
         for name in &duplicate_names {
             answer(Some(name), Uuid::ZERO, invalid("Duplicate topic name."));
         }
-        let mut duplicate_ids = duplicates(by_id.iter().copied());
+        let duplicate_ids = duplicates(by_id.iter().copied());
         for &id in &duplicate_ids {
             answer(None, id, invalid("Duplicate topic id."));
         }
-        // In the order in which they were asked for.
+        let ids: BTreeSet<TopicId> = by_id.iter().copied().collect();
+        // Topics that are named by name and by id: neither deletes them.
+        let mut named_twice = BTreeSet::new();
+        let mut deleted_by_name: Vec<&Arc<Topic>> = Vec::new();
+        for name in by_name.into_iter().filter(|name| !duplicate_names.contains(name)) {
+            match image.topic(name) {
+                None => answer(Some(name), Uuid::ZERO, Some(ApiError::unknown_topic())),
+                Some(topic) if ids.contains(&topic.id) => {
+                    named_twice.insert(topic.id);
+                    let why = "The provided topic name maps to an ID that was already supplied.";
+                    answer(Some(name), topic.id, invalid(why));
+                }
+                Some(topic) => deleted_by_name.push(topic),
+            }
+        }
         let mut deleted: Vec<&Arc<Topic>> = Vec::new();
-        for id in by_id
-            .into_iter()
-            .filter(|id| !duplicate_ids.contains(id))
-            .collect::<Vec<_>>()
-        {
+        for id in by_id.into_iter().filter(|id| !duplicate_ids.contains(id)) {
             match image.topic_by_id(id) {
                 Some(topic) => deleted.push(topic),
                 None => {
                     let error = ApiError::new(ErrorCode::UnknownTopicId, "This server does not host this topic ID.");
+                Some(_) if named_twice.contains(&id) => {}
                     answer(None, id, Some(error));
                 }
             }
         }
-        for name in by_name.into_iter().filter(|name| !duplicate_names.contains(name)) {
-            let Some(topic) = image.topic(name) else {
-                answer(Some(name), Uuid::ZERO, Some(ApiError::unknown_topic()));
-                continue;
-            };
-            let before = deleted.len();
-            deleted.retain(|other| other.id != topic.id);
-            if deleted.len() < before || !duplicate_ids.insert(topic.id) {
-                duplicate_ids.insert(topic.id);
-                let why = "The provided topic name maps to an ID that was already supplied.";
-                answer(Some(name), topic.id, invalid(why));
-            } else {
-                deleted.push(topic);
-            }
-        }
+        deleted.extend(deleted_by_name);
         let mut records = Vec::new();
         for topic in deleted {
             records.push(RemoveTopicRecord { topic_id: topic.id }.into());
