@@ -895,3 +895,20 @@ fn names_collide_by_the_names_of_their_metrics() {
     process.commit(&decision.records);
     assert_eq!(process.refused(topic(lines, 1)).0, 0);
 }
+
+#[test]
+fn what_a_client_wrote_is_cut_in_messages() {
+    let mut process = Process::fresh(&[]);
+    for name in ["x".repeat(32_767), "é".repeat(16_383)] {
+        let (code, why) = process.refused(topic(&name, 1));
+        assert_eq!(code, 17);
+        assert!(why.len() < 4010 && why.ends_with(" ..."), "{} bytes", why.len());
+    }
+    // The answer can be written.
+    let results = process.create(vec![topic(&"x".repeat(32_767), 1)]);
+    let response = CreateTopicsResponse {
+        topics: results,
+        ..Default::default()
+    };
+    crate::wire::frame::response(crate::wire::ApiKey::CreateTopics, 7, 1, &response).unwrap();
+}
