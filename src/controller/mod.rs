@@ -33,3 +33,4 @@ pub use image::Image;
 pub use producer_ids::ProducerIdBlock;
 pub use replay::{Replay, ReplayError};
 pub use start::{Node, Start, StartError, start};
+pub use topics::TOPICS_CREATED_MAX;

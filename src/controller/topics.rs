@@ -17,6 +17,9 @@ use super::names;
 /// Partitions that one request may make (`MAX_PARTITIONS_PER_BATCH`).
 const REQUEST_PARTITIONS_MAX: usize = 10_000;
 
+/// With more topics than this no request makes any.
+pub const TOPICS_CREATED_MAX: usize = REQUEST_PARTITIONS_MAX;
+
 /// The brokers that hold one new partition, the preferred one first.
 type Replicas = Vec<NodeId>;
 
@@ -347,10 +350,10 @@ impl Controller {
         let mut deleted: Vec<&Arc<Topic>> = Vec::new();
         for id in by_id.into_iter().filter(|id| !duplicate_ids.contains(id)) {
             match image.topic_by_id(id) {
+                Some(_) if named_twice.contains(&id) => {}
                 Some(topic) => deleted.push(topic),
                 None => {
                     let error = ApiError::new(ErrorCode::UnknownTopicId, "This server does not host this topic ID.");
-                Some(_) if named_twice.contains(&id) => {}
                     answer(None, id, Some(error));
                 }
             }

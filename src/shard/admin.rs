@@ -1,10 +1,12 @@
 //! Requests about metadata: answered from the image, or sent to the controller's shard.
 
+use std::collections::VecDeque;
+
 use bytes::Bytes;
 
 use crate::controller::describe::{self, Asked};
-use crate::controller::describe_configs;
 use crate::controller::start::SUPPORTED_FEATURES;
+use crate::controller::{TOPICS_CREATED_MAX, describe_configs};
 use crate::error::ErrorCode;
 use crate::types::{Map, ProducerId};
 use crate::wire::configs::*;
@@ -38,7 +40,7 @@ enum Then {
 pub struct ProducerIds {
     next: ProducerId,
     left: i32,
-    waiting: Vec<Request>,
+    waiting: VecDeque<Request>,
     is_asked: bool,
 }
 
@@ -69,22 +71,18 @@ impl Shard {
         if reply.missing.is_empty() {
             return self.respond(request, &reply.response);
         }
+        if reply.missing.len() > TOPICS_CREATED_MAX {
+            // What the controller would say of each, without asking it.
+            let refused = reply.missing.into_iter().map(|name| (name, ErrorCode::PolicyViolation));
+            return self.respond(request, &with_refusals(reply.response, refused.collect()));
+        }
         self.administer_by(request, Then::Metadata(body), AdminRequest::AutoCreate(reply.missing));
     }
 
     /// Topics were made for it, or could not be.
     fn metadata_again(&mut self, request: Request, body: &MetadataRequest, created: Vec<(String, ErrorCode)>) {
-        let mut response = describe::metadata(&self.image, body, asked(request)).response;
-        let created: Map<String, ErrorCode> = created.into_iter().collect();
-        for topic in &mut response.topics {
-            let refused = topic.name.as_ref().and_then(|name| created.get(name)).copied();
-            if let Some(error) = refused.filter(|error| !error.is_none())
-                && topic.error_code == ErrorCode::UnknownTopicOrPartition.code()
-            {
-                topic.error_code = error.code();
-            }
-        }
-        self.respond(request, &response);
+        let response = describe::metadata(&self.image, body, asked(request)).response;
+        self.respond(request, &with_refusals(response, created));
     }
 
     pub(super) fn describe_cluster(&mut self, request: Request, body: &DescribeClusterRequest) {
@@ -151,13 +149,14 @@ impl Shard {
             // Transactions need their coordinator, which this broker does not have yet.
             return self.respond_producer_id(request, Err(ErrorCode::CoordinatorNotAvailable));
         }
-        self.producer_ids.waiting.push(request);
+        self.producer_ids.waiting.push_back(request);
         self.hand_out_producer_ids(request);
     }
 
     fn hand_out_producer_ids(&mut self, request: Request) {
-        while self.producer_ids.left > 0 && !self.producer_ids.waiting.is_empty() {
-            let waiting = self.producer_ids.waiting.remove(0);
+        while self.producer_ids.left > 0
+            && let Some(waiting) = self.producer_ids.waiting.pop_front()
+        {
             let id = self.producer_ids.next;
             self.producer_ids.next += 1;
             self.producer_ids.left -= 1;
@@ -175,7 +174,7 @@ impl Shard {
             Ok(first) => {
                 self.producer_ids.next = first;
                 self.producer_ids.left = crate::controller::producer_ids::BLOCK_IDS;
-                if let Some(&request) = self.producer_ids.waiting.first() {
+                if let Some(&request) = self.producer_ids.waiting.front() {
                     self.hand_out_producer_ids(request);
                 }
             }
@@ -203,9 +202,58 @@ impl Shard {
     }
 }
 
+/// Topics that are not there have the error for which they were not made.
+fn with_refusals(mut response: MetadataResponse, created: Vec<(String, ErrorCode)>) -> MetadataResponse {
+    let created: Map<String, ErrorCode> = created.into_iter().collect();
+    for topic in &mut response.topics {
+        let refused = topic.name.as_ref().and_then(|name| created.get(name)).copied();
+        if let Some(error) = refused.filter(|error| !error.is_none())
+            && topic.error_code == ErrorCode::UnknownTopicOrPartition.code()
+        {
+            topic.error_code = error.code();
+        }
+    }
+    response
+}
+
 fn asked(request: Request) -> Asked<'static> {
     Asked {
         version: request.version,
         listener: LISTENER,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_topic_has_the_reason_for_which_it_was_not_made() {
+        let topic = |name: &str, error: ErrorCode| MetadataResponseTopic {
+            name: Some(name.into()),
+            error_code: error.code(),
+            ..Default::default()
+        };
+        use ErrorCode::*;
+        let response = MetadataResponse {
+            topics: vec![
+                topic("refused", UnknownTopicOrPartition),
+                topic("made meanwhile", None),
+                topic("made", UnknownTopicOrPartition),
+                topic("never asked for", UnknownTopicOrPartition),
+            ],
+            ..Default::default()
+        };
+        let created = [
+            ("made", None),
+            ("made meanwhile", TopicAlreadyExists),
+            ("refused", PolicyViolation),
+        ];
+        let created = created.map(|(name, error)| (name.to_owned(), error));
+        let codes: Vec<_> = (with_refusals(response, created.to_vec()).topics.iter())
+            .map(|topic| topic.error_code)
+            .collect();
+        let expected = [PolicyViolation, None, UnknownTopicOrPartition, UnknownTopicOrPartition];
+        assert_eq!(codes, expected.map(|error| error.code()));
     }
 }
