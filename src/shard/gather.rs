@@ -4,8 +4,10 @@
 //! Partitions are numbered through all topics of the request, in its order; the answer goes through the request again and
 //! takes the outcomes in that order.
 
+use std::collections::BTreeMap;
+
 use crate::error::ErrorCode;
-use crate::types::{LogId, Map, Set, ShardId};
+use crate::types::{LogId, Map, Offset, Set, ShardId};
 use crate::wire::log_dirs::*;
 use crate::wire::offsets::*;
 
@@ -110,18 +112,14 @@ impl Shard {
         self.gather(request, what, by_shard, |items| Ask::EpochEnd { items });
     }
 
-    pub(super) fn delete_records(&mut self, request: Request, body: DeleteRecordsRequest) {
+    pub(super) fn delete_records(&mut self, request: Request, mut body: DeleteRecordsRequest) {
+        body.topics = each_once(body.topics);
         let mut outcomes = Vec::new();
         let mut by_shard = self.by_shard();
-        let mut seen = Set::default();
         for topic in &body.topics {
             for partition in &topic.partitions {
                 let slot = outcomes.len();
-                // Each costs a frame of the journal: one of a partition is enough.
-                let found = match seen.insert((&*topic.name, partition.partition_index)) {
-                    true => self.locate(&topic.name, partition.partition_index),
-                    false => Err(ErrorCode::InvalidRequest),
-                };
+                let found = self.locate(&topic.name, partition.partition_index);
                 outcomes.push(found.err().map(|error| DeleteOutcome {
                     slot,
                     error,
@@ -133,7 +131,6 @@ impl Shard {
                 }
             }
         }
-        drop(seen);
         let what = Gather::DeleteRecords { body, outcomes };
         self.gather(request, what, by_shard, |items| Ask::DeleteRecords { items });
     }
@@ -311,10 +308,54 @@ impl Shard {
     }
 }
 
+/// Of a partition that is named more than once the last offset counts and is answered, as in Kafka: each would cost a frame
+/// of the journal.
+fn each_once(topics: Vec<DeleteRecordsTopic>) -> Vec<DeleteRecordsTopic> {
+    let mut offsets: BTreeMap<String, BTreeMap<i32, Offset>> = BTreeMap::new();
+    for topic in topics {
+        let partitions = topic.partitions.into_iter().map(|p| (p.partition_index, p.offset));
+        offsets.entry(topic.name).or_default().extend(partitions);
+    }
+    let partition = |(partition_index, offset)| DeleteRecordsPartition {
+        partition_index,
+        offset,
+    };
+    let topics = offsets.into_iter().map(|(name, partitions)| DeleteRecordsTopic {
+        name,
+        partitions: partitions.into_iter().map(partition).collect(),
+    });
+    topics.collect()
+}
+
 /// Puts each outcome in its place in the request.
 fn fill<T>(outcomes: &mut [Option<T>], items: Vec<T>, slot: fn(&T) -> usize) {
     for item in items {
         let slot = slot(&item);
         outcomes[slot] = Some(item);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_offset_of_a_partition_counts() {
+        let topic = |name: &str, offsets: &[(i32, i64)]| DeleteRecordsTopic {
+            name: name.into(),
+            partitions: (offsets.iter())
+                .map(|&(partition_index, offset)| DeleteRecordsPartition {
+                    partition_index,
+                    offset,
+                })
+                .collect(),
+        };
+        let asked = vec![
+            topic("b", &[(1, 10), (0, 20), (1, 30)]),
+            topic("a", &[(1, 1)]),
+            topic("b", &[(0, 5), (2, 6)]),
+        ];
+        let expected = [topic("a", &[(1, 1)]), topic("b", &[(0, 5), (1, 30), (2, 6)])];
+        assert_eq!(each_once(asked), expected);
     }
 }
