@@ -5,11 +5,12 @@ use tidemill::error::ErrorCode;
 use tidemill::wire::codec::ELEMENTS_MAX;
 use tidemill::wire::configs::*;
 use tidemill::wire::connect::*;
+use tidemill::wire::log_dirs::*;
 use tidemill::wire::metadata::*;
 use tidemill::wire::offsets::*;
 use tidemill::wire::produce_fetch::*;
 
-use crate::broker::Broker;
+use crate::broker::{Broker, wait_for};
 use crate::client::{Client, Neighbour, batch};
 
 fn unknown_topics(count: usize) -> MetadataRequest {
@@ -172,4 +173,184 @@ fn features_that_older_clients_cannot_read() {
     assert!(lowest(&mut client, 3) > Some(0));
     assert_eq!(lowest(&mut client, 4), Some(0));
     broker.stop();
+}
+
+fn broker(settings: &[&str]) -> (tempfile::TempDir, Broker, Neighbour) {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = Broker::start(folder.path(), settings);
+    let neighbour = Neighbour::new(broker.address());
+    (folder, broker, neighbour)
+}
+
+/// Nothing of it is worth a line.
+#[track_caller]
+fn end(broker: Broker) {
+    let log = broker.stop();
+    assert!(!log.contains(" WARN ") && !log.contains(" ERROR "), "{log}");
+}
+
+#[test]
+fn more_elements_than_a_request_may_have() {
+    const PRODUCE: i16 = 0;
+    const METADATA: i16 = 3;
+    let (_folder, broker, mut neighbour) = broker(&[]);
+    // Names of two bytes; and three arrays in one another, all but the innermost with one element.
+    let names = |count: usize| [&(count as i32).to_be_bytes()[..], &vec![0; 2 * count]].concat();
+    let partitions = |count: usize| {
+        let start = [
+            &(-1i16).to_be_bytes()[..],
+            &1i16.to_be_bytes(),
+            &0i32.to_be_bytes(),
+            &1i32.to_be_bytes(),
+            b"\0\x01t",
+            &(count as i32).to_be_bytes(),
+        ];
+        // Each without records.
+        [start.concat(), [&[0; 4][..], &[0xff; 4]].concat().repeat(count)].concat()
+    };
+    let mut client = Client::connect(broker.address());
+    client.send_request(METADATA, 1, &names(ELEMENTS_MAX));
+    assert!(client.frame().is_some());
+    client.send_request(PRODUCE, 3, &partitions(ELEMENTS_MAX - 1));
+    assert!(client.frame().is_some());
+    neighbour.is_served();
+    let too_many = [
+        (METADATA, 1, names(ELEMENTS_MAX + 1)),
+        (PRODUCE, 3, partitions(ELEMENTS_MAX)),
+    ];
+    for (api, version, body) in &too_many {
+        let mut client = Client::connect(broker.address());
+        client.send_request(*api, *version, body);
+        client.expect_closed();
+        neighbour.is_served();
+    }
+    let line = format!("more than {ELEMENTS_MAX} elements together");
+    wait_for("a line for each", || {
+        (broker.log().matches(&line).count() == 2).then_some(())
+    });
+    broker.stop();
+}
+
+#[test]
+fn topics_of_which_not_all_find_room() {
+    const ASKED: usize = 10_000;
+    let (_folder, broker, mut neighbour) = broker(&[]);
+    let name = |number| MetadataRequestTopic {
+        name: Some(format!("topic_{number}_with_many_places_where_it_could_collide")),
+        ..Default::default()
+    };
+    let request = MetadataRequest {
+        topics: Some((0..ASKED).map(name).collect()),
+        ..Default::default()
+    };
+    let answer = Client::connect(broker.address()).call(&request, 9);
+    neighbour.is_served();
+    let codes = |error: ErrorCode| {
+        let topics = answer.topics.iter();
+        topics.filter(|topic| topic.error_code == error.code()).count()
+    };
+    let (made, refused) = (codes(ErrorCode::None), codes(ErrorCode::PolicyViolation));
+    assert!(made > 100 && made + refused == ASKED, "{made} were made, {refused} not");
+    end(broker);
+}
+
+#[test]
+fn a_session_of_very_many_partitions() {
+    // One shard, so that all connections see the same sessions.
+    let (_folder, broker, mut neighbour) = broker(&["tidemill.cores=0"]);
+    let mut client = Client::connect(broker.address());
+    let request = |partitions: std::ops::Range<i32>| FetchRequest {
+        session_epoch: 0,
+        topics: vec![FetchTopic {
+            topic: "nowhere".into(),
+            partitions: (partitions.clone())
+                .map(|partition| FetchPartition {
+                    partition,
+                    ..Default::default()
+                })
+                .collect(),
+            ..Default::default()
+        }],
+        ..Default::default()
+    };
+    let answer = client.call(&request(0..ELEMENTS_MAX as i32 - 1), 12);
+    assert_eq!(answer.session_id, 0, "a session of so many is not kept");
+    assert_eq!(answer.responses[0].partitions.len(), ELEMENTS_MAX - 1);
+    neighbour.is_served();
+    // This many are, and forgotten but for one.
+    let session = client.call(&request(0..2_500), 12).session_id;
+    assert_ne!(session, 0);
+    let forget = FetchRequest {
+        session_id: session,
+        session_epoch: 1,
+        forgotten_topics_data: vec![ForgottenTopic {
+            topic: "nowhere".into(),
+            partitions: (0..2_499).collect(),
+            ..Default::default()
+        }],
+        ..Default::default()
+    };
+    let answer = client.call(&forget, 12);
+    assert_eq!((answer.error_code, answer.session_id), (0, session));
+    let left: Vec<i32> = answer.responses[0]
+        .partitions
+        .iter()
+        .map(|p| p.partition_index)
+        .collect();
+    assert_eq!(left, [2_499]);
+    // Who comes back on another connection begins another session.
+    drop(client);
+    let again = FetchRequest {
+        session_id: session,
+        session_epoch: 2,
+        ..Default::default()
+    };
+    wait_for("the session to be gone", || {
+        let answer = Client::connect(broker.address()).call(&again, 12);
+        (answer.error_code == ErrorCode::FetchSessionIdNotFound.code()).then_some(())
+    });
+    neighbour.is_served();
+    end(broker);
+}
+
+#[test]
+fn partitions_that_are_deleted_from_or_described_twice() {
+    let (_folder, broker, mut neighbour) = broker(&[]);
+    let mut client = Client::connect(broker.address());
+    client.create("t", 3, &[]);
+    (0..5).for_each(|_| _ = client.append("t", "record"));
+    let delete = |offsets: &[(i32, i64)]| DeleteRecordsRequest {
+        topics: (offsets.iter())
+            .map(|&(partition_index, offset)| DeleteRecordsTopic {
+                name: "t".into(),
+                partitions: vec![DeleteRecordsPartition {
+                    partition_index,
+                    offset,
+                }],
+            })
+            .collect(),
+        timeout_ms: 20_000,
+    };
+    let deleted = client.call(&delete(&[(0, 4), (1, 0), (0, 2)]), 2).topics;
+    let marks: Vec<_> = (deleted.iter().flat_map(|topic| &topic.partitions))
+        .map(|partition| (partition.partition_index, partition.error_code, partition.low_watermark))
+        .collect();
+    assert_eq!(marks, [(0, 0, 2), (1, 0, 0)], "the last offset counts");
+
+    let describe = DescribeLogDirsRequest {
+        topics: Some(
+            [("t", vec![2, 7]), ("nowhere", vec![0]), ("t", vec![0, 2])]
+                .map(|(topic, partitions)| DescribableLogDirTopic {
+                    topic: topic.into(),
+                    partitions,
+                })
+                .to_vec(),
+        ),
+    };
+    let described = client.call(&describe, 4).results.remove(0).topics;
+    assert_eq!(described.len(), 1);
+    let indexes: Vec<_> = described[0].partitions.iter().map(|p| p.partition_index).collect();
+    assert_eq!(indexes, [0, 2]);
+    neighbour.is_served();
+    end(broker);
 }
