@@ -1,6 +1,6 @@
 //! DescribeConfigs, from an image and what `config` knows of every setting.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 
 use crate::config::{self, Described, Overrides};
 use crate::error::ErrorCode;
@@ -12,7 +12,7 @@ use super::names;
 
 pub fn describe_configs(image: &Image, request: &DescribeConfigsRequest) -> DescribeConfigsResponse {
     // Each once, however often it is named: an answer is thousands of times as long as its question.
-    let mut seen = HashSet::new();
+    let mut seen = BTreeSet::new();
     let asked = (request.resources.iter())
         .filter(|resource| seen.insert((resource.resource_type, resource.resource_name.as_str())));
     let results = asked.map(|resource| {
@@ -69,7 +69,7 @@ fn described(image: &Image, resource: &DescribeConfigsResource) -> Result<Vec<De
         }
     };
     if let Some(keys) = resource.configuration_keys.as_ref().filter(|keys| !keys.is_empty()) {
-        let keys: HashSet<&str> = keys.iter().map(String::as_str).collect();
+        let keys: BTreeSet<&str> = keys.iter().map(String::as_str).collect();
         entries.retain(|entry| keys.contains(entry.name));
     }
     Ok(entries)
