@@ -9,7 +9,7 @@ use crate::error::ErrorCode;
 use crate::log::{Log, LogConfig, RECOVERY_POINT};
 use crate::record::BatchBuilder;
 use crate::replica::{Leader, Replica};
-use crate::types::{LogId, Now, OpId, ShardId, Uuid};
+use crate::types::{ConnId, LogId, Now, OpId, ShardId, Uuid};
 
 use super::effect::{ComputePanicked, DiskError, DiskOp, DiskReply, Effect, Event};
 use super::folders::Folder;
@@ -107,6 +107,7 @@ impl Desk {
             zstd_allowed: true,
         };
         let ask = Ask::Append {
+            conn: ConnId(1),
             acks: 1,
             deadline_us: u64::MAX,
             items: vec![item],
