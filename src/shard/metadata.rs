@@ -301,6 +301,9 @@ impl Shard {
     }
 
     pub(super) fn snapshot_if_due(&mut self) {
+        let Some(durable) = (self.partitions.get(&LogId::METADATA)).map(|partition| partition.log.durable()) else {
+            return;
+        };
         let Some(metadata) = &mut self.metadata else { return };
         let age_ms = self.now.wall_ms - metadata.snapshot_ms;
         let is_due = snapshot::snapshot_due(&self.config.broker, metadata.bytes_since_snapshot, age_ms);
@@ -308,8 +311,8 @@ impl Shard {
         if is_waiting || !is_due || metadata.replay.in_transaction() {
             return;
         }
-        // Of what is durable, not of what was only appended.
-        if !metadata.unpublished.is_empty() {
+        // Of what is durable, not of what was only appended, and never will be once the journal has failed.
+        if metadata.replay.next_offset() > durable {
             return;
         }
         let (id, content) = match snapshot::encode_snapshot(&metadata.replay, self.now.wall_ms) {
