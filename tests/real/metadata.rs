@@ -273,11 +273,13 @@ mod java {
         let metadata = dir.path().join(METADATA_FOLDER);
         for file in [LOG, &id.file_name()] {
             let path = metadata.join(file);
-            // The shell answers as soon as it has applied anything of the file, on a busy host before it comes to the topics.
+            // The shell answers as soon as it has applied anything of the file, on a busy host before it comes to the topics or
+            // to their partitions.
             let shell = |command: &str, node: &str| {
                 let ask = || kafka(&["metadata-shell", "--snapshot", path.to_str().unwrap(), command, node]);
                 let mut answers = (0..SHELL_TRIES).map(|_| ask());
-                answers.find(|answer| !answer.trim().is_empty()).unwrap_or_default()
+                let is_early = |answer: &str| answer.trim().is_empty() || answer.contains("No such file");
+                answers.find(|answer| !is_early(answer)).unwrap_or_default()
             };
             let topics = shell("ls", "/image/topics/byName");
             let topics: Vec<&str> = topics.split_whitespace().collect();
