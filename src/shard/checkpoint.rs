@@ -208,17 +208,6 @@ impl Shard {
                             ));
                         }
                     }
-                    Phase::Extend => {
-                        if let Some(len) = member.step.extend {
-                            round.queue.push_back((
-                                index,
-                                DiskOp::Truncate {
-                                    file: file.clone(),
-                                    len,
-                                },
-                            ));
-                        }
-                    }
                     Phase::Write => {
                         round.queue.extend(member.step.writes.iter().map(|write| {
                             let (file, position, slices) = (file.clone(), write.position, write.slices.clone());
@@ -233,8 +222,12 @@ impl Shard {
                             )
                         }));
                     }
-                    Phase::Truncate => {
-                        if let Some(len) = member.step.truncate {
+                    Phase::Extend | Phase::Truncate => {
+                        let size = match phase {
+                            Phase::Extend => member.step.extend,
+                            _ => member.step.truncate,
+                        };
+                        if let Some(len) = size {
                             round.queue.push_back((
                                 index,
                                 DiskOp::Truncate {
