@@ -394,9 +394,6 @@ impl Shard {
             return self.boot_image();
         }
         self.follow_image(&before);
-        if self.is_sealing() {
-            self.close_logs();
-        }
         self.serve_if_registered();
         if self.config.id == CONTROLLER {
             self.image_held(CONTROLLER, offset);

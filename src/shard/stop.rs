@@ -128,13 +128,6 @@ impl Shard {
         matches!(&self.stage, Stage::Stopping(stopping) if stopping.phase != Phase::Draining)
     }
 
-    /// Nothing is appended any more. Also for the partitions that an image brings during the stop.
-    pub(super) fn close_logs(&mut self) {
-        for partition in self.partitions.values_mut() {
-            partition.log.close();
-        }
-    }
-
     /// Does what can be done now; called whenever something was completed.
     pub(super) fn stop_may_go_on(&mut self) {
         while self.is_stopping() {
@@ -171,7 +164,9 @@ impl Shard {
             self.stopping().phase = Phase::SideFiles;
             return;
         }
-        self.close_logs();
+        for partition in self.partitions.values_mut() {
+            partition.log.close();
+        }
         // Once more, whatever was found before: nobody asks for the room during a stop.
         self.checkpoint.space_known();
         self.stopping().phase = Phase::Sealing;
