@@ -24,6 +24,8 @@ pub struct DiskRead {
     pub(super) from: Position,
     /// Whole batches end here.
     pub(super) limit: Position,
+    /// It goes on where an earlier read ended.
+    pub(super) is_sequential: bool,
     /// `from .. position`, read by earlier operations because the batch at `from` is longer than one.
     held: Vec<Bytes>,
     pub(super) goal: Goal,
@@ -57,6 +59,7 @@ impl DiskRead {
             generation: stretch.generation,
             from: stretch.from,
             limit: stretch.limit,
+            is_sequential: false,
             held: Vec::new(),
             goal,
         };
@@ -70,6 +73,17 @@ impl DiskRead {
             Goal::Read(wanted) => wanted.bytes_max,
             Goal::List(_) | Goal::Cut(_) => 0,
         }
+    }
+
+    pub fn is_sequential(&self) -> bool {
+        self.is_sequential
+    }
+
+    /// This read, which begins at the same batch as `other`, for what `other` is for; None when it begins elsewhere.
+    pub fn instead_of(&self, other: &DiskRead) -> Option<DiskRead> {
+        let begins = |read: &DiskRead| (read.file.id, read.generation, read.from, read.held.is_empty());
+        let goal = other.goal.clone();
+        (begins(self) == begins(other)).then(|| DiskRead { goal, ..self.clone() })
     }
 
     fn aim(&mut self, at: Position, wanted: u64) {

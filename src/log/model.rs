@@ -514,7 +514,7 @@ impl World {
                 ReadPlan::Disk(read) => {
                     let bytes = self.disk.read(&read.file, read.position, read.len);
                     match self.log.finish_read(&read, bytes).unwrap() {
-                        ReadProgress::Done(slices) => break slices,
+                        ReadProgress::Done { slices, .. } => break slices,
                         ReadProgress::More(next) => plan = ReadPlan::Disk(next),
                     }
                 }

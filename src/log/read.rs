@@ -19,8 +19,18 @@ pub enum ReadPlan {
 
 #[derive(Debug)]
 pub enum ReadProgress {
-    Done(Vec<Bytes>),
+    /// `next`: where a sequential reader goes on in the same file.
+    Done {
+        slices: Vec<Bytes>,
+        next: Option<Offset>,
+    },
     More(DiskRead),
+}
+
+impl ReadProgress {
+    fn of(slices: Vec<Bytes>) -> ReadProgress {
+        ReadProgress::Done { slices, next: None }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -184,7 +194,17 @@ impl Log {
         };
         // Room for the block in which it starts and for a last batch that would be cut.
         let bytes = detour + wanted.bytes_max as u64 + BLOCK_BYTES;
-        Some(DiskRead::new(stretch, bytes, Goal::Read(wanted)))
+        let mut read = DiskRead::new(stretch, bytes, Goal::Read(wanted));
+        read.is_sequential = hint == Some(from);
+        Some(read)
+    }
+
+    /// What a sequential reader will want to read from a file after `read`, from `next` on (see [`ReadProgress::Done`]).
+    pub fn read_on(&mut self, read: &DiskRead, next: Offset, upto: Offset) -> Option<DiskRead> {
+        match self.read(next, read.bytes_max(), true, upto) {
+            Ok(ReadPlan::Disk(ahead)) => Some(ahead),
+            _ => None,
+        }
     }
 
     /// Takes what a [`DiskRead`] of [`Log::read`] brought.
@@ -236,14 +256,16 @@ impl Log {
         if let Some(from) = from {
             let position = read.from + to as Position;
             // At the limit, the next offset may be another segment's first.
-            if position < read.limit {
-                self.hints.note(next_offset, position);
+            let next = (position < read.limit).then_some(next_offset);
+            if let Some(next) = next {
+                self.hints.note(next, position);
             }
-            return Ok(ReadProgress::Done(vec![view.slice(from..to)]));
+            let slices = vec![view.slice(from..to)];
+            return Ok(ReadProgress::Done { slices, next });
         }
         match ended {
             None if is_damaged => Err(ReadError::Damaged { offset }),
-            None => Ok(ReadProgress::Done(Vec::new())),
+            None => Ok(ReadProgress::of(Vec::new())),
             Some(Ended::Damaged { .. } | Ended::Zeros) => Err(ReadError::Damaged { offset }),
             Some(Ended::NeedsMore { at, size }) => {
                 if let Some(next) = read.go_on(&view, at, size, wanted.bytes_max as u64 + BLOCK_BYTES) {
@@ -276,7 +298,7 @@ impl Log {
     fn read_again(&mut self, wanted: &Wanted, offset: Offset) -> Result<ReadProgress, ReadError> {
         Ok(
             match self.read(offset, wanted.bytes_max, wanted.min_one, wanted.upto)? {
-                ReadPlan::Memory(slices) => ReadProgress::Done(slices),
+                ReadPlan::Memory(slices) => ReadProgress::of(slices),
                 ReadPlan::Disk(read) => ReadProgress::More(read),
             },
         )

@@ -488,7 +488,7 @@ fn a_follower_keeps_gaps_and_epochs() {
             panic!("it is not in memory")
         };
         let bytes = world.disk.read(&read.file, read.position, read.len);
-        let ReadProgress::Done(slices) = world.log.finish_read(&read, bytes).unwrap() else {
+        let ReadProgress::Done { slices, .. } = world.log.finish_read(&read, bytes).unwrap() else {
             panic!("one read is enough")
         };
         assert_eq!(StampedBatch::check(slices.concat().into()).unwrap().base_offset, comes);

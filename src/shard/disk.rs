@@ -21,6 +21,9 @@ pub enum Op {
         log: LogId,
         read: Box<DiskRead>,
     },
+    ReadAhead {
+        id: u64,
+    },
     ListOffsets {
         listing: u64,
         index: usize,
@@ -86,6 +89,7 @@ impl Shard {
                 log,
                 read,
             } => self.read_done(reading, index, log, &read, result),
+            Op::ReadAhead { id } => self.ahead_done(id, result),
             Op::ListOffsets {
                 listing,
                 index,

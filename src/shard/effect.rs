@@ -8,11 +8,13 @@ use bytes::{Bytes, BytesMut};
 
 pub use crate::types::{BLOCK_BYTES, Entry, File, OPERATION_BYTES_MAX};
 
-/// What [`DiskOp::ReadFile`] reads at most: small files only, anything larger is read in pieces.
-pub const READ_FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+use crate::log::DiskRead;
 use crate::types::{ConnId, OpId, Position, ShardId};
 
 use super::message::Message;
+
+/// What [`DiskOp::ReadFile`] reads at most: small files only, anything larger is read in pieces.
+pub const READ_FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 #[derive(Debug)]
 pub enum Event {
@@ -172,6 +174,16 @@ pub enum DiskOp {
     },
     /// Free and total bytes of the file system; `DiskReply::Space`.
     Space,
+}
+
+impl From<&DiskRead> for DiskOp {
+    fn from(read: &DiskRead) -> DiskOp {
+        DiskOp::Read {
+            file: read.file.clone(),
+            position: read.position,
+            len: read.len,
+        }
+    }
 }
 
 #[derive(Debug, Clone)]

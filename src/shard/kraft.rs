@@ -111,7 +111,7 @@ impl Shard {
             KraftOp::Read(read) => {
                 let bytes = content.expect("a read answers with bytes");
                 match self.partition_mut(LogId::METADATA).log.finish_read(&read, bytes) {
-                    Ok(ReadProgress::Done(slices)) => self.apply_metadata(&slices),
+                    Ok(ReadProgress::Done { slices, .. }) => self.apply_metadata(&slices),
                     Ok(ReadProgress::More(next)) => self.read_metadata_from_disk(next),
                     Err(error) => self.fatal(format!("the metadata log cannot be read: {error}")),
                 }
@@ -302,11 +302,7 @@ impl Shard {
     }
 
     fn read_metadata_from_disk(&mut self, read: DiskRead) {
-        let what = DiskOp::Read {
-            file: read.file.clone(),
-            position: read.position,
-            len: read.len,
-        };
+        let what = DiskOp::from(&read);
         self.kraft_disk(KraftOp::Read(Box::new(read)), what);
     }
 

@@ -4,7 +4,7 @@
 //! round's appends become one commit of the journal. Nothing here waits, asks the time or touches a file.
 //!
 //! This file only dispatches. A record's way in: `requests` → `produce` → `append` → `commit` → `requests`; its way out:
-//! `requests` → `fetch` → `read` → `fetch` → `requests`. `boot`, `registration` and `stop` are the ends of a shard's life, `checkpoint`
+//! `requests` → `fetch` → `read` (→ `ahead`) → `fetch` → `requests`. `boot`, `registration` and `stop` are the ends of a shard's life, `checkpoint`
 //! and `upkeep` its background, `metadata` the part that only the controller's shard has.
 //!
 //! Invariants
@@ -24,6 +24,7 @@ use crate::journal::{self, Journal};
 use crate::types::{ConnId, FileIds, LogId, Map, Now, OpId, Random, ShardId};
 
 mod admin;
+mod ahead;
 mod append;
 mod boot;
 mod checkpoint;
@@ -137,6 +138,7 @@ pub struct Shard {
     /// Partitions whose next batch waits for room.
     blocked: BTreeSet<LogId>,
     reading: Map<u64, read::Reading>,
+    ahead: ahead::Ahead,
     outgoing: outgoing::Outgoing,
     listing: Map<u64, offsets::Listing>,
     /// Lookups of a time on their way through worker threads.
@@ -190,6 +192,7 @@ impl Shard {
             appending: Map::default(),
             blocked: BTreeSet::new(),
             reading: Map::default(),
+            ahead: ahead::Ahead::default(),
             outgoing: outgoing::Outgoing::new(limits.outgoing_bytes),
             listing: Map::default(),
             lookups: 0,

@@ -134,11 +134,7 @@ impl Shard {
     }
 
     fn list_from_disk(&mut self, listing: u64, index: usize, log: LogId, read: DiskRead) {
-        let what = DiskOp::Read {
-            file: read.file.clone(),
-            position: read.position,
-            len: read.len,
-        };
+        let what = DiskOp::from(&read);
         self.disk(
             Op::ListOffsets {
                 listing,

@@ -123,11 +123,10 @@ impl Shard {
 
     fn read_from_disk(&mut self, reading: u64, index: usize, log: LogId, read: DiskRead) {
         self.stats.disk_reads += 1;
-        let what = DiskOp::Read {
-            file: read.file.clone(),
-            position: read.position,
-            len: read.len,
-        };
+        if self.take_ahead(reading, index, log, &read) {
+            return;
+        }
+        let what = DiskOp::from(&read);
         self.disk(
             Op::Read {
                 reading,
@@ -168,8 +167,9 @@ impl Shard {
             }
         };
         let state = self.reading.get_mut(&reading).expect("a read is answered once");
+        let mut go_on = None;
         match progress {
-            Ok(ReadProgress::Done(slices)) => {
+            Ok(ReadProgress::Done { slices, next }) => {
                 // What a read brought is this shard's own memory (see `DiskReply::Bytes`): another one gets a copy. So does
                 // who would keep all of a read for a small part of it.
                 let is_small = slices.iter().map(Bytes::len).sum::<usize>() < read.len / 2;
@@ -179,6 +179,7 @@ impl Shard {
                     false => self.outgoing.count(slice),
                 });
                 state.outcomes[index].slices = counted.collect();
+                go_on = next;
             }
             Ok(ReadProgress::More(next)) => return self.read_from_disk(reading, index, log, next),
             Err(error) => state.outcomes[index] = refused(state.outcomes[index].slot, error),
@@ -188,6 +189,9 @@ impl Shard {
             let done = self.reading.remove(&reading).expect("it is there");
             let (items, is_short) = (done.outcomes, done.is_short);
             self.answer(done.asker, Answer::Read { items, is_short });
+        }
+        if let Some(next) = go_on.filter(|_| read.is_sequential()) {
+            self.read_ahead(log, read, next);
         }
     }
 

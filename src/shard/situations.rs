@@ -2,18 +2,18 @@
 
 use std::sync::Arc;
 
-use bytes::{BufMut, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::config::{BrokerConfig, TopicConfig};
 use crate::error::ErrorCode;
 use crate::log::{Log, LogConfig, RECOVERY_POINT};
-use crate::record::BatchBuilder;
+use crate::record::{BatchBuilder, Header};
 use crate::replica::{Leader, Replica};
-use crate::types::{ConnId, LogId, Now, OpId, ShardId, Uuid};
+use crate::types::{ConnId, LogId, Now, Offset, OpId, ShardId, Uuid};
 
 use super::effect::{ComputePanicked, DiskError, DiskOp, DiskReply, Effect, Event};
 use super::folders::Folder;
-use super::message::{Answer, AppendItem, Ask, FlowId, Message};
+use super::message::{Answer, AppendItem, Ask, FlowId, Message, ReadItem};
 use super::partition::Partition;
 use super::{METADATA_BATCH_BYTES, Shard, ShardConfig, Stage};
 
@@ -120,6 +120,90 @@ impl Desk {
         });
     }
 
+    /// A fetch of another shard asks for what about five batches of [`on_disk`](Desk::on_disk) are.
+    fn read(&mut self, offset: Offset) {
+        let item = ReadItem {
+            slot: 0,
+            log: LOG,
+            offset,
+            bytes_max: 50_000,
+            leader_epoch: -1,
+            last_fetched_epoch: -1,
+            read_committed: false,
+        };
+        let ask = Ask::Read {
+            items: vec![item],
+            bytes_max: 1 << 20,
+            park: false,
+        };
+        let flow = FlowId(1);
+        let message = Message::Ask { flow, ask };
+        self.handle(Event::FromShard {
+            from: ShardId(0),
+            message,
+        });
+    }
+
+    /// The first and the last offset that the newest answer holds.
+    fn answered(&mut self) -> Option<(Offset, Offset)> {
+        let Some(Message::Answer {
+            answer: Answer::Read { items, .. },
+            ..
+        }) = self.said.pop()
+        else {
+            return None;
+        };
+        let (mut first, mut last, mut rest) = (None, None, &items[0].slices[0][..]);
+        while !rest.is_empty() {
+            let header = Header::decode(rest).unwrap();
+            first = first.or(Some(header.base_offset));
+            last = Some(header.last_offset());
+            rest = &rest[header.size_bytes..];
+        }
+        Some((first?, last?))
+    }
+
+    /// A log of forty batches of 10 kB, none of them in memory; its file.
+    fn on_disk(&mut self) -> Vec<u8> {
+        self.shard.limits.dirty_bytes = 1;
+        self.shard.limits.cache_bytes = 0;
+        let mut file = vec![0; 500_000];
+        for _ in 0..40 {
+            self.append(batch(10_000));
+        }
+        while let Some((_, what)) = self.in_flight.first() {
+            if let DiskOp::Write {
+                file: of,
+                position,
+                slices,
+                ..
+            } = what
+                && of.path.ends_with(".log")
+            {
+                let bytes: Vec<u8> = slices.concat();
+                file[*position as usize..][..bytes.len()].copy_from_slice(&bytes);
+            }
+            self.complete(|_| true, Ok(DiskReply::Done));
+        }
+        self.said.clear();
+        file
+    }
+
+    fn reads(&self) -> usize {
+        self.in_flight.iter().filter(|(_, what)| is_read(what)).count()
+    }
+
+    /// Completes a read, from the file.
+    fn bring(&mut self, file: &[u8]) {
+        let read = self.in_flight.iter().find(|(_, what)| is_read(what));
+        let Some((_, DiskOp::Read { position, len, .. })) = read else {
+            panic!("no read is among {:?}", self.in_flight)
+        };
+        let from = *position as usize;
+        let bytes = Bytes::copy_from_slice(&file[from..from + len]);
+        self.complete(is_read, Ok(DiskReply::Bytes(bytes)));
+    }
+
     fn find(&self, is_it: impl Fn(&DiskOp) -> bool) -> Option<usize> {
         self.in_flight.iter().position(|(_, what)| is_it(what))
     }
@@ -142,6 +226,10 @@ impl Desk {
 
 fn of_journal(what: &DiskOp) -> bool {
     matches!(what, DiskOp::Write { file, .. } | DiskOp::Sync { file } if file.path.ends_with(".ring"))
+}
+
+fn is_read(what: &DiskOp) -> bool {
+    matches!(what, DiskOp::Read { .. })
 }
 
 fn is_reserve(what: &DiskOp) -> bool {
@@ -272,4 +360,49 @@ fn a_worker_that_panics_costs_one_batch() {
         answers.collect::<Vec<_>>(),
         [ErrorCode::CorruptMessage, ErrorCode::None]
     );
+}
+
+#[test]
+fn a_sequential_reader_finds_what_was_read_ahead() {
+    let mut desk = Desk::new(|_| {});
+    let file = desk.on_disk();
+    // Anywhere: nobody knows yet that it will go on.
+    desk.read(0);
+    desk.bring(&file);
+    assert_eq!(desk.answered(), Some((0, 3)));
+    assert_eq!(desk.reads(), 0);
+    desk.read(4);
+    desk.bring(&file);
+    assert_eq!(desk.answered(), Some((4, 7)));
+    // It comes back before what follows has been read, and after.
+    assert_eq!(desk.reads(), 1);
+    desk.read(8);
+    assert_eq!((desk.reads(), desk.answered()), (1, None));
+    desk.bring(&file);
+    assert_eq!(desk.answered(), Some((8, 11)));
+    desk.bring(&file);
+    assert_eq!(desk.answered(), None);
+    desk.read(12);
+    assert_eq!(desk.answered(), Some((12, 15)));
+    // What cannot be read ahead is read when it is asked for.
+    let message = "input/output error".into();
+    desk.complete(is_read, Err(DiskError::Io { message }));
+    desk.read(16);
+    assert_eq!(desk.answered(), None);
+    desk.bring(&file);
+    assert_eq!(desk.answered(), Some((16, 19)));
+    desk.bring(&file);
+    // Each finds it once; what nobody comes for is given up when another is read.
+    let reads = desk.shard.stats().disk_reads;
+    desk.now.mono_us += 2_000_000;
+    desk.read(4);
+    desk.bring(&file);
+    assert_eq!(desk.answered(), Some((4, 7)));
+    desk.bring(&file);
+    desk.read(20);
+    assert_eq!((desk.reads(), desk.answered()), (1, None));
+    desk.bring(&file);
+    assert_eq!(desk.answered(), Some((20, 23)));
+    assert_eq!(desk.shard.stats().disk_reads - reads, 2);
+    assert_eq!(desk.shard.stats().reads_ahead_used, 2);
 }

@@ -54,6 +54,8 @@ counters! {
     journals_failed: "journal failed",
     disk_full: "disk found full",
     disk_reads: "fetch read from disk",
+    reads_ahead: "read ahead of a sequential reader",
+    reads_ahead_used: "fetch found what was read ahead",
     metadata_groups_split: "metadata records split into batches",
     metadata_groups_refused: "metadata records refused for want of room",
     metadata_snapshots: "metadata snapshot written",

@@ -58,6 +58,7 @@ pub const SOMETIMES: &[&str] = &[
     "disk full",
     "duplicate batch not stored",
     "fetch answered with nothing new",
+    "fetch found what was read ahead",
     "fetch out of range",
     "fetch read from disk",
     "fetch session continued",
@@ -96,6 +97,7 @@ pub const SOMETIMES: &[&str] = &[
     "recovery: stray folder moved away",
     "recovery: torn commit cut off",
     "recovery: unflushed commits lost",
+    "read ahead of a sequential reader",
     "ring gone round",
     "segment deleted",
     "segment rolled",
@@ -120,9 +122,9 @@ struct History {
     topics: Topics,
     clients: Vec<Kind>,
     is_ending: bool,
-    /// The device damages what it holds.
     /// Topics are acknowledged before they are flushed.
     flushes_later: bool,
+    /// The device damages what it holds.
     is_damaging: bool,
     is_damaged: bool,
     /// What this life's recovery took for torn was looked at.
