@@ -6,11 +6,10 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use indexmap::IndexMap;
 
 use crate::error::ErrorCode;
 use crate::record::Header;
-use crate::types::{ConnId, LogId, Offset, ShardId};
+use crate::types::{ClientMap, ConnId, LogId, Offset, ShardId};
 use crate::wire::fetch::{self as wire, FetchHead, FetchedPartition};
 use crate::wire::produce_fetch::*;
 
@@ -46,7 +45,7 @@ impl Shard {
             false => TopicName::Name(Arc::from(topic)),
         };
         // A partition that is named twice is one, as the last naming says.
-        let mut partitions = IndexMap::with_hasher(foldhash::fast::FixedState::default());
+        let mut partitions = ClientMap::default();
         for topic in &body.topics {
             let name = topic_name(&topic.topic, topic.topic_id);
             for partition in &topic.partitions {

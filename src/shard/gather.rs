@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use crate::error::ErrorCode;
-use crate::types::{LogId, Map, Offset, Set, ShardId};
+use crate::types::{ClientSet, LogId, Map, Offset, ShardId};
 use crate::wire::log_dirs::*;
 use crate::wire::offsets::*;
 
@@ -277,7 +277,7 @@ impl Shard {
             let each = topics
                 .iter()
                 .flat_map(|topic| partitions(topic).map(|partition| (&*topic.topic, partition)));
-            each.collect::<Set<_>>()
+            each.collect::<ClientSet<_>>()
         });
         let wanted = |name, partition| named.as_ref().is_none_or(|named| named.contains(&(name, partition)));
         let topics = self.image.topics().filter_map(|topic| {

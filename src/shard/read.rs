@@ -43,7 +43,8 @@ impl Shard {
             let mut outcome = refused(item.slot, ErrorCode::None);
             match self.read_one(item, bytes_left, !has_any, &mut outcome) {
                 Ok(Some(plan)) => {
-                    bytes_left = bytes_left.saturating_sub(plan.bytes_max());
+                    // Seldom more comes of it, of a batch that is longer than one operation.
+                    bytes_left = bytes_left.saturating_sub(plan.bytes_max().min(plan.len));
                     has_any = true;
                     from_disk.push((outcomes.len(), item.log, plan));
                 }

@@ -5,10 +5,9 @@
 
 use std::sync::Arc;
 
-use indexmap::IndexMap;
 
 use crate::error::ErrorCode;
-use crate::types::{ConnId, LeaderEpoch, Map, Offset, Random, Set, TopicId};
+use crate::types::{ClientMap, ClientSet, ConnId, LeaderEpoch, Map, Offset, Random, TopicId};
 
 /// A session younger than this is never evicted for another (Kafka's MinIncrementalFetchSessionEvictionMs).
 const EVICTION_AGE_US: u64 = 120_000_000;
@@ -62,7 +61,7 @@ struct Session {
     /// The epoch that the next request must carry.
     epoch: i32,
     by_id: bool,
-    partitions: IndexMap<PartitionName, Kept, foldhash::fast::FixedState>,
+    partitions: ClientMap<PartitionName, Kept>,
     used_us: u64,
 }
 
@@ -203,7 +202,7 @@ impl Sessions {
                     kept.wanted = wanted;
                 }
                 if !request.forgotten.is_empty() {
-                    let forgotten: Set<PartitionName> = request.forgotten.into_iter().collect();
+                    let forgotten: ClientSet<PartitionName> = request.forgotten.into_iter().collect();
                     session.partitions.retain(|name, _| !forgotten.contains(name));
                 }
                 let count = session.partitions.len();
