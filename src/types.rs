@@ -90,10 +90,13 @@ impl fmt::Display for LogId {
 /// A hash map whose iteration order and hashes are the same in every run, so that a seed replays.
 pub type Map<K, V> = hashbrown::HashMap<K, V, foldhash::fast::FixedState>;
 
-/// The same for keys that clients choose: hashed with a secret of the process, so that nobody can choose keys that collide,
-/// and kept in the order of their insertion.
-pub type ClientMap<K, V> = indexmap::IndexMap<K, V, std::hash::RandomState>;
-pub type ClientSet<K> = indexmap::IndexSet<K, std::hash::RandomState>;
+/// Keys that clients choose, in the order of their insertion. Nobody can choose keys that collide, since each map hashes in
+/// its own way.
+pub type ClientMap<K, V> = indexmap::IndexMap<K, V, foldhash::fast::FixedState>;
+
+pub fn client_map<K, V>(random: &mut Random) -> ClientMap<K, V> {
+    ClientMap::with_hasher(foldhash::fast::FixedState::with_seed(random.next_u64()))
+}
 
 /// The time, as the core is told it. Deadlines use `mono_us`; record and retention time use `wall_ms`, which may jump back.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

@@ -1,6 +1,6 @@
 //! Requests about metadata: answered from the image, or sent to the controller's shard.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 
@@ -8,7 +8,7 @@ use crate::controller::describe::{self, Asked};
 use crate::controller::start::SUPPORTED_FEATURES;
 use crate::controller::{TOPICS_CREATED_MAX, describe_configs};
 use crate::error::ErrorCode;
-use crate::types::{ClientMap, ProducerId};
+use crate::types::ProducerId;
 use crate::wire::configs::*;
 use crate::wire::connect::{ApiVersionsResponse, FinalizedFeatureKey, SupportedFeatureKey};
 use crate::wire::metadata::*;
@@ -204,7 +204,7 @@ impl Shard {
 
 /// Topics that are not there have the error for which they were not made.
 fn with_refusals(mut response: MetadataResponse, created: Vec<(String, ErrorCode)>) -> MetadataResponse {
-    let created: ClientMap<String, ErrorCode> = created.into_iter().collect();
+    let created: BTreeMap<String, ErrorCode> = created.into_iter().collect();
     for topic in &mut response.topics {
         let refused = topic.name.as_ref().and_then(|name| created.get(name)).copied();
         if let Some(error) = refused.filter(|error| !error.is_none())

@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use crate::error::ErrorCode;
 use crate::record::Header;
-use crate::types::{ClientMap, ConnId, LogId, Offset, ShardId};
+use crate::types::{ConnId, LogId, Offset, ShardId, client_map};
 use crate::wire::fetch::{self as wire, FetchHead, FetchedPartition};
 use crate::wire::produce_fetch::*;
 
@@ -45,7 +45,7 @@ impl Shard {
             false => TopicName::Name(Arc::from(topic)),
         };
         // A partition that is named twice is one, as the last naming says.
-        let mut partitions = ClientMap::default();
+        let mut partitions = client_map(&mut self.random);
         for topic in &body.topics {
             let name = topic_name(&topic.topic, topic.topic_id);
             for partition in &topic.partitions {

@@ -4,10 +4,10 @@
 //! Partitions are numbered through all topics of the request, in its order; the answer goes through the request again and
 //! takes the outcomes in that order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::error::ErrorCode;
-use crate::types::{ClientSet, LogId, Map, Offset, ShardId};
+use crate::types::{LogId, Map, Offset, ShardId};
 use crate::wire::log_dirs::*;
 use crate::wire::offsets::*;
 
@@ -277,7 +277,7 @@ impl Shard {
             let each = topics
                 .iter()
                 .flat_map(|topic| partitions(topic).map(|partition| (&*topic.topic, partition)));
-            each.collect::<ClientSet<_>>()
+            each.collect::<BTreeSet<_>>()
         });
         let wanted = |name, partition| named.as_ref().is_none_or(|named| named.contains(&(name, partition)));
         let topics = self.image.topics().filter_map(|topic| {

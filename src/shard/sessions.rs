@@ -3,11 +3,11 @@
 //! A session lives as long as the connection that used it last: a client that comes back is told that its session is unknown
 //! and starts a new one, as after any broker restart.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-
 use crate::error::ErrorCode;
-use crate::types::{ClientMap, ClientSet, ConnId, LeaderEpoch, Map, Offset, Random, TopicId};
+use crate::types::{ClientMap, ConnId, LeaderEpoch, Map, Offset, Random, TopicId, client_map};
 
 /// A session younger than this is never evicted for another (Kafka's MinIncrementalFetchSessionEvictionMs).
 const EVICTION_AGE_US: u64 = 120_000_000;
@@ -21,13 +21,13 @@ const PARTITIONS_MAX: usize = 200_000;
 const NAME_BYTES_MAX: usize = 249;
 
 /// A partition as the client names it: by id from version 13 on, by name before.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct PartitionName {
     pub topic: TopicName,
     pub partition: i32,
 }
 
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum TopicName {
     Id(TopicId),
     Name(Arc<str>),
@@ -159,16 +159,14 @@ impl Sessions {
                         break id;
                     }
                 };
-                let partitions = request
-                    .partitions
-                    .iter()
-                    .cloned()
-                    .map(|(name, wanted)| (name, Kept::new(wanted)));
+                let mut partitions = client_map(random);
+                let wanted = request.partitions.iter().cloned();
+                partitions.extend(wanted.map(|(name, wanted)| (name, Kept::new(wanted))));
                 let session = Session {
                     conn: request.conn,
                     epoch: 1,
                     by_id: request.by_id,
-                    partitions: partitions.collect(),
+                    partitions,
                     used_us: now_us,
                 };
                 self.partitions += session.partitions.len();
@@ -202,7 +200,7 @@ impl Sessions {
                     kept.wanted = wanted;
                 }
                 if !request.forgotten.is_empty() {
-                    let forgotten: ClientSet<PartitionName> = request.forgotten.into_iter().collect();
+                    let forgotten: BTreeSet<PartitionName> = request.forgotten.into_iter().collect();
                     session.partitions.retain(|name, _| !forgotten.contains(name));
                 }
                 let count = session.partitions.len();
