@@ -497,6 +497,11 @@ impl Consumer {
         if self.line.conn.is_none() {
             return self.line.connect(scene);
         }
+        if self.version < 13 && scene.topics.ids[self.topic] != Some(self.topic_id) {
+            // Its name may be another one by now, and a session would go on with both.
+            self.done = true;
+            return;
+        }
         self.looking_up = None;
         let Some(offset) = self.offset else {
             return self.list(scene, -2);
