@@ -179,6 +179,11 @@ impl Live {
         self.live_logs
     }
 
+    pub fn bytes_of(&self, log: LogId) -> u64 {
+        let track = self.slots.get(&log).map(|&slot| &self.logs[slot as usize]);
+        track.map_or(0, |track| track.entries.iter().map(|entry| entry.bytes).sum())
+    }
+
     pub fn is_empty(&self) -> bool {
         self.live_logs == 0
     }

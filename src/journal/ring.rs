@@ -362,8 +362,9 @@ impl Journal {
             _ => None,
         });
         let set_end = set_end.unwrap_or(base);
+        // A log that could not be read is carried without what the journal never had of it.
         assert!(
-            self.live.end(log).is_none_or(|end| end == set_end),
+            self.live.end(log).is_none_or(|end| end <= set_end),
             "{log}: carried up to {set_end}, but it ends at {:?}",
             self.live.end(log)
         );
@@ -663,6 +664,16 @@ impl Journal {
         } else {
             Vec::new()
         }
+    }
+
+    /// Whether the ring can go round, with room for others, though these logs are only carried, never applied. A running
+    /// journal sees to that itself; at a start more is live than there was, since nobody knows what had been applied.
+    pub fn can_carry(&self, logs: &[LogId]) -> bool {
+        let config = &self.config;
+        let bytes = logs.iter().map(|log| self.live.bytes_of(*log)).sum();
+        let carry = config.carry_bytes(bytes, logs.len() as u64);
+        let kept = bytes + carry + config.reserve_bytes() + config.slack_bytes();
+        kept.max(self.needed_bytes() + carry) <= config.ring_bytes
     }
 
     /// Whether appends are, or are about to be, refused when the ring is free up to `tail`.

@@ -65,7 +65,7 @@ impl Log {
     }
 
     fn checkpoint_upto(&mut self, bytes_max: usize, with_tail: bool, files: &mut FileIds) -> Option<CheckpointStep> {
-        if self.in_flight.is_some() || self.is_cutting {
+        if self.in_flight.is_some() || self.is_cutting || self.is_unread {
             return None;
         }
         let i = self.segments.iter().position(|segment| !segment.exact)?;
@@ -116,6 +116,9 @@ impl Log {
     pub fn wants_checkpoint(&self) -> bool {
         if self.in_flight.is_some() {
             return true;
+        }
+        if self.is_unread {
+            return false;
         }
         let Some(i) = self.segments.iter().position(|segment| !segment.exact) else {
             return false;
@@ -194,7 +197,8 @@ impl Log {
 
     /// Closing, and every byte is in its file.
     pub fn is_closed(&self) -> bool {
-        self.is_closing && self.in_flight.is_none() && self.segments.iter().all(|segment| segment.exact)
+        let is_written = self.in_flight.is_none() && self.segments.iter().all(|segment| segment.exact);
+        self.is_closing && is_written && !self.is_unread
     }
 
     /// Every batch from `applied` to the end, for the journal to write once more.

@@ -8,7 +8,7 @@
 //! | [`Log::list_offset`], a disk read or a [`Lookup`] run, and the finish of its kind | the offset, or what to do next |
 //! | [`Log::checkpoint`], writes and syncs, [`Log::checkpointed`] | [`CheckpointStep`]: whole blocks for a segment |
 //! | [`Log::recovery_point`], a file replaced, [`Log::recovery_point_saved`] | what the next start need not scan for |
-//! | [`Recovering`] at a start | which blocks to read, then a log and a report |
+//! | [`Recovering`] at a start | which blocks to read, then a log and a report; or, without its files, what the journal has |
 
 mod append;
 mod checkpoint;
@@ -113,6 +113,9 @@ pub struct Log {
     damage: Vec<Range<Offset>>,
     /// Acknowledged records at the end are lost: nothing may take their offsets.
     is_read_only: bool,
+    /// This start could not read its files: only what the journal has is here, for the journal to carry. Nobody is served, and
+    /// no file is written ([`Recovering::without_files`]).
+    is_unread: bool,
     /// The names in the folder are on the device. Those that a start finds may be known to the kernel only: the process
     /// before was killed, and the machine went on.
     is_folder_synced: bool,
@@ -159,6 +162,7 @@ impl Log {
             is_closing: false,
             damage: Vec::new(),
             is_read_only: false,
+            is_unread: false,
             is_folder_synced: true,
             saving: point::Saving::new(now),
         }
@@ -216,9 +220,10 @@ impl Log {
         self.segments.len()
     }
 
-    /// In memory because they are not in a segment yet.
+    /// In memory until a checkpoint writes them.
     pub fn dirty_bytes(&self) -> usize {
-        self.tail.dirty_bytes()
+        // No checkpoint frees what an unread log holds: others would wait for it in vain.
+        if self.is_unread { 0 } else { self.tail.dirty_bytes() }
     }
 
     /// In memory for readers; see [`Log::evict_oldest`].

@@ -159,6 +159,16 @@ pub(super) struct World {
     pub producers_may_differ: bool,
 }
 
+fn replayed(batch: Appended) -> Replay {
+    Replay::Append(ReplayedAppend {
+        segment_base: batch.segment_base,
+        position: batch.position,
+        base_offset: batch.base_offset,
+        last_offset: batch.last_offset,
+        bytes: batch.bytes,
+    })
+}
+
 fn config(segment_bytes: u64) -> LogConfig {
     LogConfig {
         segment_bytes,
@@ -292,15 +302,7 @@ impl World {
         let carried = self.log.carry();
         let base = self.log.applied();
         self.frames.push(Replay::Restate { base });
-        self.frames.extend(carried.into_iter().map(|batch| {
-            Replay::Append(ReplayedAppend {
-                segment_base: batch.segment_base,
-                position: batch.position,
-                base_offset: batch.base_offset,
-                last_offset: batch.last_offset,
-                bytes: batch.bytes,
-            })
-        }));
+        self.frames.extend(carried.into_iter().map(replayed));
         self.commit();
     }
 
@@ -409,8 +411,42 @@ impl World {
         self.durable_frames = kept;
     }
 
-    /// The report, and how many bytes of segments were read.
-    pub fn start(&mut self) -> (Vec<String>, u64) {
+    /// A start that cannot read the log's files after so many reads: the journal carries what it has, once round the ring.
+    pub fn start_unread(&mut self, reads: u64) {
+        let mut recovering = self.recovering();
+        for _ in 0..reads {
+            if !self.read_once(&mut recovering) {
+                break;
+            }
+        }
+        let mut log = recovering.without_files().expect("the journal is whole");
+        let mut files = FileIds::default();
+        assert!(!log.wants_checkpoint() && log.checkpoint(1 << 20, &mut files).is_none());
+        if !self.frames.is_empty() {
+            self.frames = vec![Replay::Restate { base: log.applied() }];
+            self.frames.push(Replay::Start { offset: log.start() });
+            let epochs = log.epochs().entries().iter();
+            let unapplied = epochs.filter(|entry| entry.start >= log.applied());
+            self.frames.extend(unapplied.map(|entry| Replay::Epoch {
+                epoch: entry.epoch,
+                start_offset: entry.start,
+            }));
+            self.frames.extend(log.carry().into_iter().map(replayed));
+        }
+        self.durable_frames = self.frames.len();
+    }
+
+    /// False when nothing is left to read.
+    fn read_once(&mut self, recovering: &mut Recovering) -> bool {
+        let RecoveryStep::Read { file, position, len } = recovering.step() else {
+            return false;
+        };
+        let bytes = self.disk.read(&file, position, len);
+        recovering.read_done(bytes, &mut self.files);
+        true
+    }
+
+    fn recovering(&mut self) -> Recovering {
         let path = format!("{DIR}/{RECOVERY_POINT}");
         let entries = self.disk.list();
         let seed = RecoveringSeed {
@@ -433,11 +469,13 @@ impl World {
         // Segments below the start are not scanned.
         let is_raised = self.frames.iter().any(|frame| matches!(frame, Replay::Start { .. }));
         self.producers_may_differ |= seed.point.is_none() && is_raised;
-        let mut recovering = Recovering::new(seed, &mut self.files);
-        while let RecoveryStep::Read { file, position, len } = recovering.step() {
-            let bytes = self.disk.read(&file, position, len);
-            recovering.read_done(bytes, &mut self.files);
-        }
+        Recovering::new(seed, &mut self.files)
+    }
+
+    /// The report, and how many bytes of segments were read.
+    pub fn start(&mut self) -> (Vec<String>, u64) {
+        let mut recovering = self.recovering();
+        while self.read_once(&mut recovering) {}
         let recovered = recovering.finish();
         for (file, len) in &recovered.cut {
             self.disk
@@ -624,6 +662,10 @@ enum Op {
         back: i64,
     },
     CleanStop,
+    /// Its files cannot be read after so many reads, then they can.
+    UnreadThenPowerCut {
+        reads: u64,
+    },
     PowerCut,
 }
 
@@ -646,6 +688,7 @@ fn op() -> impl Strategy<Value = Op> {
             .prop_map(|(back, bytes_max, min_one)| Op::Read { back, bytes_max, min_one }),
         2 => (0..600i64).prop_map(|back| Op::List { back }),
         1 => Just(Op::CleanStop),
+        1 => (0..4u64).prop_map(|reads| Op::UnreadThenPowerCut { reads }),
         1 => Just(Op::PowerCut),
     ]
 }
@@ -694,6 +737,13 @@ fn run(seed: u64, ops: Vec<Op>) {
                 let (report, _) = world.start();
                 world.check_recovered(&report);
                 assert_eq!(world.log.applied(), world.log.end());
+            }
+            Op::UnreadThenPowerCut { reads } => {
+                world.power_cut();
+                world.start_unread(reads);
+                world.power_cut();
+                let (report, _) = world.start();
+                world.check_recovered(&report);
             }
             Op::PowerCut => {
                 world.power_cut();

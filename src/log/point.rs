@@ -144,6 +144,7 @@ impl Log {
 
     /// The log as it is now. Also lets go of memory shared with others, since a log that saves is idle or writes much.
     pub fn recovery_point(&mut self, now: Now) -> RecoveryPoint {
+        assert!(!self.is_unread, "{}: nobody knows what its files hold", self.name);
         self.tail.settle();
         let content = self.encode_point();
         let has_control = self.saving.control;

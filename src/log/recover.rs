@@ -115,6 +115,8 @@ pub struct Recovering {
     /// Frames that are not below what the recovery point covers, by base offset.
     frames: VecDeque<ReplayedAppend>,
     epoch_frames: VecDeque<EpochStart>,
+    /// Where the frames leave the log's end.
+    journal_end: Offset,
     /// Segment files that are not in the log yet: base offset, bytes.
     unvisited: BTreeMap<Offset, u64>,
     /// Sizes of all segment files.
@@ -163,6 +165,7 @@ impl Recovering {
             now: seed.now,
             frames: VecDeque::new(),
             epoch_frames: VecDeque::new(),
+            journal_end: 0,
             unvisited: BTreeMap::new(),
             file_bytes: BTreeMap::new(),
             state_end: 0,
@@ -207,6 +210,7 @@ impl Recovering {
             self.has_control |= !matches!(frame, Replay::Append(_));
             match frame {
                 Replay::Append(append) => {
+                    self.journal_end = append.last_offset + 1;
                     appends.insert(append.base_offset, append);
                 }
                 Replay::Truncate { to } => {
@@ -218,6 +222,7 @@ impl Recovering {
                     // The journal forgets what came before the set, so what is below `base` counts in the files only: they
                     // reach that far. A cut below it has reached them too.
                     appends.clear();
+                    self.journal_end = base;
                     self.cut = self.cut.filter(|cut| *cut >= base);
                 }
                 Replay::Start { offset } => self.log.start = self.log.start.max(offset),
@@ -704,6 +709,43 @@ impl Recovering {
             scanned_bytes: self.scanned_bytes,
             is_from_point: self.is_from_point,
         }
+    }
+
+    /// The end of a recovery whose files cannot be read: what the journal has, so that it can be carried until a start reads the
+    /// rest. Refused, with the reason, when the journal says something that only a whole recovery writes down: it would be
+    /// forgotten once the ring has gone round.
+    pub fn without_files(self) -> Result<Log, &'static str> {
+        if !self.lost.is_empty() || self.may_have_lost {
+            return Err("the journal lost frames of it");
+        }
+        if self.cut.is_some() {
+            return Err("the journal cuts records off its end");
+        }
+        let first = self.frames.front();
+        let base = first.map_or(self.journal_end.max(self.next), |frame| frame.base_offset);
+        let end = self.frames.back().map_or(base, |frame| frame.last_offset + 1);
+        let mut segment = self.new_segment(first.map_or(base, |frame| frame.segment_base));
+        segment.next = end;
+        segment.size = self.file_bytes.values().sum();
+        let mut log = self.log;
+        log.is_unread = true;
+        // The start and the epochs say what is known by now; what is below the frames is in the files, as it was.
+        for entry in self.epoch_frames {
+            log.epochs.assign(entry.epoch, entry.start);
+        }
+        (log.applied, log.durable) = (base, end);
+        log.segments = VecDeque::from([segment]);
+        for frame in self.frames {
+            log.tail.push(Incoming {
+                segment_base: frame.segment_base,
+                position: frame.position,
+                base: frame.base_offset,
+                next: frame.last_offset + 1,
+                bytes: frame.bytes,
+                shared: false,
+            });
+        }
+        Ok(log)
     }
 
     /// What is not in the segments: it is dirty as it was before.

@@ -5,7 +5,7 @@ use bytes::{Bytes, BytesMut};
 use crate::error::ErrorCode;
 use crate::record::batch::inflated_bytes_max;
 use crate::record::{Batch, BatchBuilder, Codec, Limits, StampedBatch};
-use crate::types::{Offset, Random};
+use crate::types::{FileIds, Offset, Random};
 
 use super::model::{DIR, EPOCH, World};
 use super::point::Point;
@@ -194,6 +194,55 @@ fn the_acknowledged_end_is_lost() {
     let (report, _) = world.start();
     assert_eq!(report, [""; 0]);
     world.check_all();
+}
+
+#[test]
+fn what_only_a_recovery_writes_down_is_not_left_to_the_journal() {
+    let without_files = |journaled: Journaled| {
+        let world = World::new(7);
+        let seed = RecoveringSeed {
+            id: world.log.id(),
+            name: "t-0",
+            dir: DIR,
+            config: world.log.config().clone(),
+            now: world.now,
+            point: None,
+            entries: &[],
+            journaled,
+        };
+        Recovering::new(seed, &mut FileIds::default()).without_files()
+    };
+    let start = vec![Replay::Start { offset: 5 }];
+    let log = without_files(Journaled {
+        frames: start,
+        ..Default::default()
+    })
+    .unwrap();
+    assert_eq!(log.start(), 5, "and not where the first frame is");
+    let frames = vec![Replay::Truncate { to: 5 }];
+    assert!(
+        without_files(Journaled {
+            frames,
+            ..Default::default()
+        })
+        .is_err()
+    );
+    let lost = vec![1..=2];
+    assert!(
+        without_files(Journaled {
+            lost,
+            ..Default::default()
+        })
+        .is_err()
+    );
+    let may_have_lost = true;
+    assert!(
+        without_files(Journaled {
+            may_have_lost,
+            ..Default::default()
+        })
+        .is_err()
+    );
 }
 
 #[test]
