@@ -11,7 +11,7 @@ use std::sync::Arc;
 use crate::controller::image::Topic;
 use crate::journal::{self, Body, Recovery, Replayed, Step as JournalStep, Ticket};
 use crate::log::{
-    self, Journaled, LogConfig, RECOVERY_POINT, Recovering, RecoveringSeed, RecoveryStep, Replay, side_files,
+    self, Journaled, Log, LogConfig, RECOVERY_POINT, Recovering, RecoveringSeed, RecoveryStep, Replay, side_files,
 };
 use crate::replica::{Leader, Replica};
 use crate::types::{Entry, LogId, Offset, Position, ShardId};
@@ -19,7 +19,7 @@ use crate::types::{Entry, LogId, Offset, Position, ShardId};
 use super::commit::Committing;
 use super::disk::Op;
 use super::effect::{DiskError, DiskOp, DiskReply, Effect, File};
-use super::folders::{Folder, FolderName, STRAY_SUFFIX, name_with_suffix};
+use super::folders::{Folder, FolderName, STRAY_SUFFIX, leader_of, name_with_suffix};
 use super::kraft::{Kraft, KraftOp};
 use super::message::Message;
 use super::partition::Partition;
@@ -154,7 +154,11 @@ impl Shard {
                     self.advance_journal();
                 }
                 Ok(other) => unreachable!("bytes, not {other:?}"),
-                Err(error) => self.fatal(format!("cannot read the journal: {error}")),
+                Err(error) => self.fatal(format!(
+                    "cannot read {}: {error}. Records that were acknowledged may be only there: check the device (dmesg), then \
+                     start the broker again",
+                    self.commit.ring.path
+                )),
             },
             BootOp::RingMade { mut left } => match (result, left.pop_front()) {
                 (Err(error), _) => self.fatal(format!("cannot make the journal: {error}")),
@@ -182,13 +186,13 @@ impl Shard {
             BootOp::LogDescribed(log) => self.log_described(log, result),
             BootOp::LogMoved(log) => match result {
                 Ok(_) => self.log_mended(log),
-                Err(error) => self.fatal(format!("cannot move a folder of another topic away: {error}")),
+                Err(error) => self.log_failed(log, format!("a folder of another topic could not be moved away: {error}")),
             },
             BootOp::LogPoint(log) => self.log_point(log, result),
             BootOp::LogRead(log) => self.log_read(log, result),
             BootOp::LogMended(log) => match result {
                 Ok(_) => self.log_mended(log),
-                Err(error) => self.fatal(format!("cannot mend a log after a crash: {error}")),
+                Err(error) => self.log_failed(log, format!("it could not be mended after a crash: {error}")),
             },
         }
     }
@@ -366,7 +370,7 @@ impl Shard {
             }
             Ok(other) => unreachable!("a folder's names, not {other:?}"),
             Err(DiskError::NotFound { .. }) => self.begin_recovering(log, None),
-            Err(error) => self.fatal(format!("cannot list a partition's folder: {error}")),
+            Err(error) => self.log_failed(log, format!("its folder could not be listed: {error}")),
         }
     }
 
@@ -390,7 +394,8 @@ impl Shard {
             },
             Ok(other) => unreachable!("bytes, not {other:?}"),
             Err(DiskError::NotFound { .. }) => {}
-            Err(error) => return self.fatal(format!("cannot read a partition's metadata: {error}")),
+            // Nothing else says for certain whose folder it is.
+            Err(error) => return self.log_failed(log, format!("nobody can tell whose its folder is: {error}")),
         }
         let path = format!("{dir}/{RECOVERY_POINT}");
         self.disk(Op::Boot(BootOp::LogPoint(log)), DiskOp::ReadFile { path });
@@ -401,15 +406,24 @@ impl Shard {
             Ok(DiskReply::Bytes(bytes)) => Some(bytes),
             Ok(other) => unreachable!("bytes, not {other:?}"),
             Err(DiskError::NotFound { .. }) => None,
-            Err(error) => {
+            // The metadata's log is scanned as if there were none: it is cut by its snapshots, which say so themselves.
+            Err(error) if log == LogId::METADATA => {
                 tracing::warn!("cannot read a recovery point, its log is scanned instead: {error}");
                 None
             }
+            // Only it may say which records were deleted, and that nothing may take the offsets of lost ones.
+            Err(error) => return self.log_failed(log, format!("its recovery point could not be read: {error}")),
         };
         self.begin_recovering(log, point);
     }
 
     fn begin_recovering(&mut self, log: LogId, point: Option<bytes::Bytes>) {
+        let recovering = self.recovering_of(log, point);
+        self.log_boot(log).recovering = Some(recovering);
+        self.advance_log(log);
+    }
+
+    fn recovering_of(&mut self, log: LogId, point: Option<bytes::Bytes>) -> Recovering {
         let damages = self.boot().damages;
         let frames = self.boot().frames.entry(log).or_default();
         let journaled = Journaled {
@@ -433,8 +447,7 @@ impl Shard {
             entries: &log_boot.entries,
             journaled,
         };
-        log_boot.recovering = Some(Recovering::new(seed, &mut self.files));
-        self.advance_log(log);
+        Recovering::new(seed, &mut self.files)
     }
 
     fn advance_log(&mut self, log: LogId) {
@@ -500,7 +513,37 @@ impl Shard {
                 self.advance_log(log);
             }
             Ok(other) => unreachable!("bytes, not {other:?}"),
-            Err(error) => self.fatal(format!("cannot read a segment: {error}")),
+            Err(error) => self.log_failed(log, format!("a segment could not be read: {error}")),
+        }
+    }
+
+    /// A file or a folder of this log cannot be read or mended. It is offline until a start that can; its records stay in the
+    /// journal, and what is in its files is left as it is: what cannot be read is not its end.
+    fn log_failed(&mut self, id: LogId, why: String) {
+        let log_boot = self.log_boot(id);
+        let dir = log_boot.dir.clone();
+        if id == LogId::METADATA {
+            return self.fatal(format!(
+                "{dir}: {why}. Nothing can be served without the metadata: check the device (dmesg), then start the broker again"
+            ));
+        }
+        let log = match (log_boot.recovered.take(), log_boot.recovering.take()) {
+            (Some(recovered), _) if recovered.is_damaged => Err("acknowledged records of it are lost"),
+            (Some(recovered), _) => Ok(recovered.log),
+            (None, Some(recovering)) => recovering.without_files(),
+            (None, None) => self.recovering_of(id, None).without_files(),
+        };
+        match log {
+            Ok(log) => {
+                self.stats.logs_offline += 1;
+                self.hold(id, log, Folder::Ready);
+                self.take_offline(id, why);
+                self.begin_logs();
+            }
+            Err(besides) => self.fatal(format!(
+                "{dir}: {why}. It cannot be left aside, because {besides}, which is written down only when its files can be read: \
+                 check the device (dmesg), then start the broker again"
+            )),
         }
     }
 
@@ -518,61 +561,63 @@ impl Shard {
     }
 
     fn log_recovered(&mut self, id: LogId) {
-        let log_boot = self.boot().logs.remove(&id).expect("it is being recovered");
-        let control = self
-            .boot()
-            .frames
-            .remove(&id)
-            .map_or(Ticket::default(), |frames| frames.control);
-        let log = log_boot.recovered.expect("just seen").log;
+        let log_boot = self.log_boot(id);
+        let log = log_boot.recovered.take().expect("just seen").log;
         let folder = if log_boot.has_folder {
             Folder::Ready
         } else {
             Folder::Wanted
         };
+        self.hold(id, log, folder);
+        if folder == Folder::Wanted {
+            self.want_folder(id);
+        }
+        if id == LogId::METADATA {
+            return self.metadata_log_recovered();
+        }
+        self.enter_epoch(id, self.partition(id).replica.leader_epoch);
+        self.begin_logs();
+    }
+
+    /// The log is one of this shard's partitions from here on.
+    fn hold(&mut self, id: LogId, log: Log, folder: Folder) {
+        let log_boot = self.boot().logs.remove(&id).expect("it is being recovered");
+        let frames = self.boot().frames.remove(&id);
         self.dirty_bytes += log.dirty_bytes() as u64;
         self.journal.applied(id, log.applied());
         let high_watermark = log.durable();
-        if id == LogId::METADATA {
+        let image = self.image.clone();
+        let (replica, config) = if id == LogId::METADATA {
             let leader = Leader {
                 in_sync: vec![self.config.broker.node_id],
                 in_sync_min: 1,
             };
-            let replica = Replica::leader(leader, 0, 0, high_watermark);
             let config = Arc::new(self.config.broker.topic.clone());
-            let mut partition = Partition::new(log, replica, log_boot.topic, config, folder);
-            partition.control = control;
-            self.partitions.insert(id, partition);
-            if folder == Folder::Wanted {
-                self.want_folder(id);
-            }
-            return self.metadata_log_recovered();
-        }
-        let image = self.image.clone();
-        let topic = image.topic_by_id(id.topic).expect("it was in the image");
-        let registration = image.partition(id).expect("it was in the image");
-        let leader = Leader {
-            in_sync: registration.isr.clone(),
-            in_sync_min: topic.config.min_insync_replicas.max(1) as usize,
+            (Replica::leader(leader, 0, 0, high_watermark), config)
+        } else {
+            let topic = image.topic_by_id(id.topic).expect("it was in the image");
+            let registration = image.partition(id).expect("it was in the image");
+            let leader = leader_of(registration, topic);
+            let (leader_epoch, epoch) = (registration.leader_epoch, registration.partition_epoch);
+            let replica = Replica::leader(leader, leader_epoch, epoch, high_watermark);
+            (replica, topic.config.clone())
         };
-        let replica = Replica::leader(
-            leader,
-            registration.leader_epoch,
-            registration.partition_epoch,
-            high_watermark,
-        );
-        let mut partition = Partition::new(log, replica, topic.name.clone(), topic.config.clone(), folder);
-        partition.control = control;
+        let mut partition = Partition::new(log, replica, log_boot.topic, config, folder);
+        partition.control = frames.map_or(Ticket::default(), |frames| frames.control);
         self.partitions.insert(id, partition);
-        self.enter_epoch(id, registration.leader_epoch);
-        if folder == Folder::Wanted {
-            self.want_folder(id);
-        }
-        self.begin_logs();
     }
 
     /// All of this shard's logs are there.
     fn logs_recovered(&mut self) {
+        let offline = self.partitions.iter().filter(|(_, partition)| !partition.is_online());
+        let offline: Vec<LogId> = offline.map(|(log, _)| *log).collect();
+        if !offline.is_empty() && !self.journal.can_carry(&offline) {
+            return self.fatal(format!(
+                "{} has no room to keep the records of the logs that are offline and to go on: check the device (dmesg), then start \
+                 the broker again",
+                self.commit.ring.path
+            ));
+        }
         if self.config.id == CONTROLLER {
             self.find_strays();
         }

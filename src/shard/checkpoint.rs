@@ -352,6 +352,11 @@ impl Shard {
     /// Rule 8: a segment or a folder that could not be written takes its log offline; its records stay in the journal.
     pub(super) fn partition_failed(&mut self, log: LogId, why: String) {
         self.stats.checkpoints_failed += 1;
+        self.take_offline(log, why);
+    }
+
+    /// Nobody is served and no file is written until a restart; the journal carries what the segments lack.
+    pub(super) fn take_offline(&mut self, log: LogId, why: String) {
         let partition = self.partition_mut(log);
         tracing::error!(
             "{}: offline, because {why}. Check the device (dmesg) and restart the broker; acknowledged records that its \

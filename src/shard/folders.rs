@@ -557,7 +557,7 @@ fn next_step(
     Ok(Some(next))
 }
 
-fn leader_of(registration: &PartitionRegistration, topic: &Topic) -> Leader {
+pub(super) fn leader_of(registration: &PartitionRegistration, topic: &Topic) -> Leader {
     Leader {
         in_sync: registration.isr.clone(),
         in_sync_min: topic.config.min_insync_replicas.max(1) as usize,

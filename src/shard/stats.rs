@@ -73,6 +73,7 @@ counters! {
     tails_cut: "recovery: segment's tail cut",
     logs_damaged: "recovery: log damage reported",
     logs_read_only: "recovery: log made read-only",
+    logs_offline: "recovery: log offline",
     folders_strayed: "recovery: stray folder moved away",
     registrations_delayed: "recovery: registration waited for room",
 }

@@ -184,7 +184,8 @@ impl Shard {
         if !self.checkpoint.is_idle() {
             return;
         }
-        let all = self.partitions.values().all(|partition| partition.log.is_closed());
+        // One that is offline was not read, or lacks a mend that its files need.
+        let all = (self.partitions.values()).all(|partition| partition.is_online() && partition.log.is_closed());
         if !all {
             tracing::error!(
                 "shard {}: not every log could be written out; its records stay in the journal",

@@ -58,6 +58,8 @@ pub struct SimDisk {
     dirs: Vec<Dir>,
     /// Bytes of the whole device; what files hold and reserve counts against it.
     pub capacity_bytes: u64,
+    /// A file, and from which byte on reads of it fail.
+    unreadable: Option<(usize, u64)>,
     /// Descriptors: an open file keeps its inode when its name is renamed or used again.
     open: BTreeMap<u64, usize>,
 }
@@ -68,6 +70,7 @@ impl SimDisk {
             inodes: Vec::new(),
             dirs: vec![Dir::default()],
             capacity_bytes,
+            unreadable: None,
             open: BTreeMap::new(),
         }
     }
@@ -159,6 +162,10 @@ impl SimDisk {
                 );
                 assert!(*len <= OPERATION_BYTES_MAX, "read of {len} bytes");
                 let inode = self.opened(file.id.0, &file.path)?;
+                let is_unreadable = |(bad, from)| bad == inode && position + *len as u64 > from;
+                if self.unreadable.is_some_and(is_unreadable) {
+                    return Err(io(&file.path, "input/output error"));
+                }
                 let live = &self.inodes[inode].live;
                 let from = (*position as usize).min(live.len());
                 let to = (from + len).min(live.len());
@@ -399,6 +406,21 @@ impl SimDisk {
     pub fn remove_tree(&mut self, path: &str) {
         let (parent, name) = self.parent(path).expect("the caller knows it");
         self.change(parent, NameChange::Remove(name));
+    }
+
+    /// Reads of a file fail from this byte on, until [`SimDisk::repair`]. What it holds is as it was.
+    pub fn make_unreadable(&mut self, path: &str, from: u64) {
+        if let Ok(Node::File(inode)) = self.find(path) {
+            self.unreadable = Some((inode, from));
+        }
+    }
+
+    pub fn is_unreadable(&self) -> bool {
+        self.unreadable.is_some()
+    }
+
+    pub fn repair(&mut self) {
+        self.unreadable = None;
     }
 
     /// Length of a file.

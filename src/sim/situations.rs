@@ -8,8 +8,9 @@ use super::world::{Action, Faults, FromBroker, World};
 use crate::config::BrokerConfig;
 use crate::error::ErrorCode;
 use crate::log::side_files;
-use crate::record::BatchBuilder;
+use crate::record::{BatchBuilder, Header};
 use crate::shard::effect::{DiskOp, DiskReply};
+use crate::shard::format;
 use crate::types::{ConnId, Offset, TopicId, Uuid};
 use crate::wire::api::Request;
 use crate::wire::frame;
@@ -142,6 +143,21 @@ impl Script {
         }
     }
 
+    fn delete_records(&mut self, name: &str, offset: Offset) {
+        let partition_index = 0;
+        let partitions = vec![DeleteRecordsPartition {
+            partition_index,
+            offset,
+        }];
+        let name = name.to_string();
+        let request = DeleteRecordsRequest {
+            topics: vec![DeleteRecordsTopic { name, partitions }],
+            timeout_ms: 1_000,
+        };
+        let answer = self.call(&request, 2).topics.remove(0).partitions.remove(0);
+        assert_eq!((answer.error_code, answer.low_watermark), (0, offset));
+    }
+
     fn end_offset(&mut self, name: &str, partition_index: i32) -> Offset {
         let partitions = vec![ListOffsetsPartition {
             partition_index,
@@ -157,6 +173,42 @@ impl Script {
         self.call(&request, 7).topics.remove(0).partitions.remove(0).offset
     }
 
+    /// The offsets of the records of a partition, or why they cannot be read.
+    fn fetch(&mut self, topic_id: TopicId, partition: i32) -> Result<Vec<Offset>, ErrorCode> {
+        let mut offsets: Vec<Offset> = Vec::new();
+        loop {
+            let request = FetchRequest {
+                max_bytes: 1 << 20,
+                session_epoch: -1,
+                topics: vec![FetchTopic {
+                    topic_id,
+                    partitions: vec![FetchPartition {
+                        partition,
+                        fetch_offset: offsets.last().map_or(0, |last| last + 1),
+                        partition_max_bytes: 1 << 20,
+                        ..Default::default()
+                    }],
+                    ..Default::default()
+                }],
+                ..Default::default()
+            };
+            let answer = self.call(&request, 13).responses.remove(0).partitions.remove(0);
+            let error = ErrorCode::from_code(answer.error_code).unwrap();
+            if error != ErrorCode::None {
+                return Err(error);
+            }
+            let bytes = answer.records.unwrap_or_default();
+            let mut at = 0;
+            while let Ok(header) = Header::decode(&bytes[at..]) {
+                offsets.push(header.base_offset);
+                at += header.size_bytes;
+            }
+            if at == 0 {
+                return Ok(offsets);
+            }
+        }
+    }
+
     fn stop(&mut self) {
         self.world.stop_cleanly();
         self.until("a stop", |script, _| script.world.is_stopped());
@@ -165,6 +217,37 @@ impl Script {
 
     fn kill(&mut self) {
         self.world.kill();
+    }
+
+    /// Replays the journals, writes them out, and ends.
+    fn seal(&mut self) {
+        self.world.start_sealing(SHARDS);
+        self.until("the end of a sealing", |script, _| script.world.is_stopped());
+        self.kill();
+    }
+
+    fn is_marked_clean(&self) -> bool {
+        self.world.disk.len(format::CLEAN_SHUTDOWN).is_some()
+    }
+
+    fn last_segment(&self, folder: &str) -> String {
+        let mut files = self.world.disk.files();
+        files.retain(|path| path.starts_with(folder) && path.ends_with(".log"));
+        files.pop().expect("there is one")
+    }
+
+    /// Every file of a folder, byte by byte.
+    fn content_of(&mut self, folder: &str) -> Vec<(String, Bytes)> {
+        let mut files = self.world.disk.files();
+        files.retain(|path| path.starts_with(folder));
+        let read =
+            files.into_iter().map(
+                |path| match self.world.disk.perform(&DiskOp::ReadFile { path: path.clone() }) {
+                    Ok(DiskReply::Bytes(bytes)) => (path, bytes),
+                    other => panic!("{path}: {other:?}"),
+                },
+            );
+        read.collect()
     }
 
     /// What the shards of earlier lives counted.
@@ -383,4 +466,126 @@ fn the_power_fails_while_folders_are_made_and_removed() {
         assert!(!script.folders().iter().any(is_left), "{:?}", script.folders());
         script.stop();
     }
+}
+
+/// A segment with applied records, and a journal with more, and what follows when the segment cannot be read.
+fn unreadable(seed: u64) -> (Script, TopicId, TopicId) {
+    let mut script = Script::start(seed);
+    let (id, other) = (script.create("t", 1), script.create("other", 3));
+    for offset in 0..7 {
+        assert_eq!(script.produce(id, 0), Ok(offset));
+    }
+    script.stop();
+    script.restart();
+    for offset in 7..9 {
+        assert_eq!(script.produce(id, 0), Ok(offset));
+    }
+    script.kill();
+    let segment = script.last_segment("t-0/");
+    script.world.disk.make_unreadable(&segment, 0);
+    script.restart();
+    (script, id, other)
+}
+
+#[test]
+fn a_segment_that_cannot_be_read_takes_its_log_offline() {
+    for seed in 0..12 {
+        let (mut script, id, other) = unreadable(seed);
+        let before = script.content_of("t-0/");
+        let mut others = 0;
+        for life in 0..3 {
+            assert_eq!(script.produce(id, 0), Err(ErrorCode::KafkaStorageError), "seed {seed}");
+            assert_eq!(script.fetch(id, 0), Err(ErrorCode::KafkaStorageError));
+            assert_eq!(script.end_offset("t", 0), -1);
+            // Several laps of each ring.
+            for _ in 0..500 {
+                for partition in 0..3 {
+                    assert_eq!(script.produce(other, partition), Ok(others), "seed {seed}");
+                }
+                others += 1;
+            }
+            match (seed + life) % 3 {
+                0 => script.kill(),
+                1 => script.world.cut(),
+                _ => script.stop(),
+            }
+            assert!(!script.is_marked_clean(), "its records are in the journal only");
+            // As for another number of cores: the journals may not go.
+            script.seal();
+            assert!(!script.is_marked_clean());
+            script.restart();
+        }
+        assert_eq!(script.content_of("t-0/"), before);
+        script.kill();
+        assert!(script.counted("ring gone round") >= 9, "{:?}", script.world.counters);
+        assert_eq!(script.counted("recovery: log offline"), 7);
+        script.world.disk.repair();
+        script.restart();
+        assert_eq!(script.fetch(id, 0), Ok((0..9).collect()), "seed {seed}");
+        assert_eq!(script.produce(id, 0), Ok(9));
+        assert_eq!(script.fetch(other, 1), Ok((0..others).collect()));
+        script.stop();
+        assert!(script.is_marked_clean());
+        script.restart();
+        assert_eq!(script.fetch(id, 0), Ok((0..10).collect()));
+    }
+}
+
+/// The journal has nothing of it but that.
+#[test]
+fn records_were_deleted_of_a_log_that_cannot_be_read() {
+    let mut script = Script::start(5);
+    let (id, other) = (script.create("t", 1), script.create("other", 3));
+    for _ in 0..7 {
+        script.produce(id, 0).unwrap();
+    }
+    script.stop();
+    script.restart();
+    script.delete_records("t", 4);
+    for life in 0..4 {
+        script.kill();
+        let segment = script.last_segment("t-0/");
+        if life < 2 {
+            script.world.disk.make_unreadable(&segment, 0);
+        } else {
+            script.world.disk.repair();
+        }
+        script.restart();
+        let expected = match life {
+            0 | 1 => Err(ErrorCode::KafkaStorageError),
+            _ => Err(ErrorCode::OffsetOutOfRange),
+        };
+        assert_eq!(script.fetch(id, 0), expected, "life {life}");
+        for number in 0..1_500 {
+            script.produce(other, number % 3).unwrap();
+        }
+    }
+    assert_eq!(script.end_offset("t", 0), 7);
+    assert_eq!(script.produce(id, 0), Ok(7));
+    script.stop();
+    assert_eq!(script.counted("recovery: log offline"), 2);
+}
+
+#[test]
+fn a_topic_that_cannot_be_read_is_changed_and_deleted() {
+    let (mut script, id, other) = unreadable(1);
+    let more = CreatePartitionsRequest {
+        topics: vec![CreatePartitionsTopic {
+            name: "t".into(),
+            count: 2,
+            assignments: None,
+        }],
+        ..Default::default()
+    };
+    assert_eq!(script.call(&more, 3).results[0].error_code, 0);
+    assert_eq!(script.produce(id, 1), Ok(0));
+    assert_eq!(script.produce(id, 0), Err(ErrorCode::KafkaStorageError));
+    script.delete(id);
+    let again = script.create("t", 1);
+    script.pass(2_000);
+    assert_eq!(script.produce(again, 0), Ok(0));
+    assert_eq!(script.folders(), ["other-0", "other-1", "other-2", "t-0"]);
+    assert_eq!(script.produce(other, 0), Ok(0));
+    script.stop();
+    assert!(script.is_marked_clean());
 }
