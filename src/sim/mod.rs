@@ -54,6 +54,7 @@ pub const SOMETIMES: &[&str] = &[
     "commit not flushed",
     "consumer started over",
     "deleted topic's name was another's by then",
+    "device repaired",
     "disk found full",
     "disk full",
     "duplicate batch not stored",
@@ -91,6 +92,7 @@ pub const SOMETIMES: &[&str] = &[
     "recovery: frames of a deleted topic dropped",
     "recovery: journal damage reported",
     "recovery: log damage reported",
+    "recovery: log offline",
     "recovery: log recovered",
     "recovery: recovery point used",
     "recovery: registration waited for room",
@@ -263,6 +265,9 @@ impl History {
         let lives = 1 + self.world.random.below(5);
         for life in 0..lives {
             self.live(shards, life);
+            if self.world.random.below(2) == 0 {
+                self.repair();
+            }
             if self.world.was_cut && self.flushes_later {
                 self.world.drop_responses();
                 self.oracle.forget_acked();
@@ -289,6 +294,9 @@ impl History {
             1 => 200,
             _ => 0,
         };
+        if self.world.random.below(4) == 0 {
+            self.make_unreadable();
+        }
         self.world.start(shards);
         self.was_forgiven = false;
         // A kill leaves what only the kernel knows; the power takes it from a process that may rely on it by now.
@@ -511,7 +519,7 @@ impl History {
             self.forgive_torn();
         }
         let is_sealed = self.world.is_stopped() && self.is_marked_clean();
-        let has_faults = self.world.faults.io_error_one_in > 0 || self.is_damaged;
+        let has_faults = self.world.faults.io_error_one_in > 0 || self.is_damaged || self.world.disk.is_unreadable();
         assert!(is_sealed || has_faults, "nothing kept the journals from being sealed");
         self.world.kill();
         if !is_sealed {
@@ -533,16 +541,39 @@ impl History {
         self.world.disk.len(format::CLEAN_SHUTDOWN).is_some()
     }
 
+    /// The device cannot read a segment any more, or the rest of it.
+    fn make_unreadable(&mut self) {
+        let Some(path) = self.pick_file(|path| path.ends_with(".log")) else {
+            return;
+        };
+        let len = self.world.disk.len(&path).unwrap_or(0);
+        let from = [0, self.world.random.below(len + 1), len][self.world.random.below(3) as usize];
+        self.world.note(|| format!("{path} cannot be read from byte {from} on"));
+        self.world.disk.make_unreadable(&path, from);
+    }
+
+    fn repair(&mut self) {
+        if self.world.disk.is_unreadable() {
+            self.world.note(|| "the device is repaired".into());
+            self.world.count("device repaired");
+            self.world.disk.repair();
+        }
+    }
+
+    /// One of the files that are not the metadata's.
+    fn pick_file(&mut self, is_wanted: impl Fn(&str) -> bool) -> Option<String> {
+        let mut files = self.world.disk.files();
+        files.retain(|path| !path.starts_with("__cluster_metadata") && is_wanted(path));
+        let count = files.len() as u64;
+        (count > 0).then(|| files.swap_remove(self.world.random.below(count) as usize))
+    }
+
     /// Between two lives the device flips a bit of what it holds.
     fn damage(&mut self) -> bool {
-        let files: Vec<String> = (self.world.disk.files().into_iter())
-            .filter(|path| !path.starts_with("__cluster_metadata"))
-            .filter(|path| path.ends_with(".log") || path.ends_with(".ring") || path.ends_with("tidemill.recovery"))
-            .collect();
-        if files.is_empty() {
+        let ends = [".log", ".ring", "tidemill.recovery"];
+        let Some(path) = &self.pick_file(|path| ends.iter().any(|end| path.ends_with(end))) else {
             return false;
-        }
-        let path = &files[self.world.random.below(files.len() as u64) as usize];
+        };
         let Some(len) = self.world.disk.len(path).filter(|len| *len > 0) else {
             return false;
         };
@@ -569,6 +600,7 @@ impl History {
     /// Heals everything, lets the clients work, sees them through, and reads every log twice: before and after a clean stop.
     fn finish(&mut self, shards: u16) {
         self.world.faults = Faults::NONE;
+        self.repair();
         self.world.start(shards);
         if self.is_damaged {
             // What cannot be read may keep the broker from starting, as long as it says so.
