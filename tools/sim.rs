@@ -13,7 +13,7 @@ use tidemill::sim;
 /// So many seeds must reach everything in [`sim::SOMETIMES`].
 const SEEDS_OF_EVERYTHING: u64 = 2000;
 
-/// Plays one history per seed; stops after a few that went wrong.
+/// Plays one history per seed.
 #[derive(Parser)]
 struct Args {
     /// How many seeds to play.
@@ -22,6 +22,9 @@ struct Args {
     /// The first of them.
     #[arg(long, default_value_t = 0)]
     from: u64,
+    /// Stop when so many have failed; with 1 no earlier seed fails than the one that is named.
+    #[arg(long, default_value_t = 5)]
+    failures: usize,
     /// Print every event and effect.
     #[arg(long)]
     trace: bool,
@@ -45,7 +48,7 @@ fn main() -> ExitCode {
             scope.spawn(|| {
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= args.from + args.seeds || failed.lock().expect("not poisoned").len() >= 5 {
+                    if seed >= args.from + args.seeds || failed.lock().expect("not poisoned").len() >= args.failures {
                         return;
                     }
                     match catch_unwind(|| sim::run(seed, args.trace)) {
