@@ -312,6 +312,11 @@ impl Producer {
                 scene.world.count("sequence lost with the power");
                 self.give_up(scene);
             }
+            ErrorCode::OutOfOrderSequenceNumber if scene.is_ending && scene.oracle.may_be_shortened(self.log()) => {
+                // What came before was in a segment that is deleted, and no recovery point said so before the power went.
+                scene.world.count("sequence lost with a deleted segment");
+                self.give_up(scene);
+            }
             _ => {
                 scene.world.count("produce refused");
                 if scene.is_ending && scene.oracle.is_damaged(self.log()) {
@@ -606,7 +611,11 @@ impl Consumer {
                 id => (id, self.session.1 + 1),
             };
         }
-        let Some(partition) = answer.responses.first().and_then(|topic| topic.partitions.first()) else {
+        // A session remembers a name that the topic has left.
+        let name = &scene.topics.names[self.topic];
+        let is_asked = |topic: &&FetchableTopicResponse| topic.topic_id == self.topic_id || topic.topic == *name;
+        let asked = answer.responses.iter().find(is_asked);
+        let Some(partition) = asked.and_then(|topic| topic.partitions.first()) else {
             scene.world.count("fetch answered with nothing new");
             return;
         };

@@ -396,6 +396,17 @@ impl SimDisk {
         report
     }
 
+    /// A name was made that a power cut may take away again.
+    pub fn has_unsynced_names(&self) -> bool {
+        let made = |change: &NameChange| match change {
+            NameChange::Add(name, _) | NameChange::Rename(_, name) => {
+                !name.ends_with("deleted") && !name.ends_with("-delete")
+            }
+            NameChange::Remove(_) => false,
+        };
+        self.dirs.iter().any(|dir| dir.pending.iter().any(made))
+    }
+
     /// The process that held the descriptors is gone.
     pub fn close_all(&mut self) {
         self.open.clear();

@@ -36,6 +36,15 @@ struct LogTruth {
     damaged: bool,
 }
 
+/// What the broker said of damage, in any of its lives.
+#[derive(Clone, Copy, Debug)]
+pub struct Reported {
+    /// Records of a log cannot be read.
+    pub log: bool,
+    /// Frames are gone: a log of which only its first ones were in the journal begins later.
+    pub journal: bool,
+}
+
 #[derive(Default, Debug)]
 pub struct Oracle {
     last_number: RecordNumber,
@@ -233,6 +242,11 @@ impl Oracle {
         self.logs.get(&log).is_some_and(|truth| truth.deleted)
     }
 
+    /// Records at its start were deleted, or may have been.
+    pub fn may_be_shortened(&self, log: LogId) -> bool {
+        !self.retains_all || self.logs.get(&log).is_some_and(|truth| truth.start_max > 0)
+    }
+
     /// A bit was flipped on the device.
     pub fn damaged(&mut self, in_journal: bool) {
         self.in_journal = in_journal;
@@ -279,7 +293,7 @@ impl Oracle {
         start: Offset,
         end: Offset,
         found: &BTreeMap<Offset, Vec<u8>>,
-        is_damage_reported: bool,
+        reported: Reported,
     ) {
         let empty = LogTruth::default();
         let truth = self.logs.get(&log).unwrap_or(&empty);
@@ -287,7 +301,7 @@ impl Oracle {
             return;
         }
         assert!(
-            start <= truth.start_max || !self.retains_all,
+            start <= truth.start_max || !self.retains_all || truth.damaged && (reported.log || reported.journal),
             "{log}: starts at {start}, nothing beyond {} was to go",
             truth.start_max
         );
@@ -321,7 +335,7 @@ impl Oracle {
             .range(start..)
             .find(|(offset, _)| !found.contains_key(offset));
         assert!(
-            missing.is_none() || is_damage_reported,
+            missing.is_none() || reported.log,
             "{log}: {missing:?} is gone after damage, and nobody was told"
         );
         let mut last_of_producer: BTreeMap<usize, RecordNumber> = BTreeMap::new();

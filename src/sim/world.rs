@@ -1,12 +1,12 @@
 //! Virtual time, the network, and the performing of effects: one thread, one seed, one history.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
 use crate::config::BrokerConfig;
-use crate::shard::effect::{Compute, DiskError, DiskOp, Effect, Event};
+use crate::shard::effect::{BLOCK_BYTES, Compute, DiskError, DiskOp, Effect, Event};
 use crate::shard::message::Message;
 use crate::shard::{METADATA_BATCH_BYTES, Shard, ShardConfig};
 use crate::types::{ConnId, Now, OpId, Random, ShardId};
@@ -18,6 +18,10 @@ use super::disk::SimDisk;
 pub struct Faults {
     /// The longest a disk operation takes.
     pub disk_us_max: u64,
+    /// One in so many takes many times as long, so that what comes after it is complete before it; 0 for none.
+    pub disk_slow_one_in: u64,
+    /// Superblocks are slow, all of them: a journal goes round while one is on its way.
+    pub superblocks_slow: bool,
     /// The longest a message between shards or to a client takes.
     pub net_us_max: u64,
     /// One in so many disk operations fails; 0 for none.
@@ -27,9 +31,56 @@ pub struct Faults {
 impl Faults {
     pub const NONE: Faults = Faults {
         disk_us_max: 200,
+        disk_slow_one_in: 0,
+        superblocks_slow: false,
         net_us_max: 100,
         io_error_one_in: 0,
     };
+}
+
+/// How many times as long a slow disk operation takes.
+const SLOW: u64 = 20;
+const SUPERBLOCKS_SLOW: u64 = 100;
+/// How long the operation takes that the power does not wait for.
+const STALL_US: u64 = 10_000_000;
+/// So many writes of journals are remembered.
+const RING_WRITES_MAX: usize = 64;
+
+/// What the power waits for, so that it also goes in moments that are short and rare.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Moment {
+    Any,
+    /// A journal says that blocks of it are free.
+    Superblock,
+    /// A folder is named, or its names are synced.
+    Names,
+    /// A file is replaced: a recovery point, a snapshot.
+    Replaced,
+    /// A file is flushed, not the names of it.
+    Synced,
+}
+
+impl Moment {
+    pub const ALL: [Moment; 5] = [
+        Moment::Any,
+        Moment::Superblock,
+        Moment::Names,
+        Moment::Replaced,
+        Moment::Synced,
+    ];
+
+    fn is_at(self, effect: &Effect) -> bool {
+        let Effect::Disk { what, .. } = effect else {
+            return self == Moment::Any;
+        };
+        match self {
+            Moment::Any => true,
+            Moment::Superblock => is_superblock(what),
+            Moment::Names => matches!(what, DiskOp::Rename { .. } | DiskOp::SyncDir { .. }),
+            Moment::Replaced => matches!(what, DiskOp::ReplaceFile { .. }),
+            Moment::Synced => matches!(what, DiskOp::Sync { .. } | DiskOp::SyncAll),
+        }
+    }
 }
 
 /// What reaches a client.
@@ -95,6 +146,10 @@ pub struct World {
     mesh_us: BTreeMap<(ShardId, ShardId), u64>,
     effects_performed: u64,
     cut_at_effect: Option<u64>,
+    cut_moment: Moment,
+    stalls_next: bool,
+    /// Where journals were written last.
+    pub ring_writes: VecDeque<(Arc<str>, u64)>,
     pub was_cut: bool,
     /// Somebody removed what is the broker's.
     is_tampered: bool,
@@ -127,6 +182,9 @@ impl World {
             mesh_us: BTreeMap::new(),
             effects_performed: 0,
             cut_at_effect: None,
+            cut_moment: Moment::Any,
+            stalls_next: false,
+            ring_writes: VecDeque::new(),
             was_cut: false,
             is_tampered: false,
             accepts: false,
@@ -213,8 +271,9 @@ impl World {
         self.shards.iter().any(|shard| shard.stats().torn_commits > 0)
     }
 
-    /// The power will go when so many more effects are performed.
-    pub fn cut_after(&mut self, effects: u64) {
+    /// The power will go when so many more effects are performed, a little after the next such moment.
+    pub fn cut_after(&mut self, effects: u64, moment: Moment) {
+        self.cut_moment = moment;
         self.cut_at_effect = Some(self.effects_performed + effects);
     }
 
@@ -272,8 +331,10 @@ impl World {
     pub fn kill(&mut self) {
         self.count("kill");
         for op in std::mem::take(&mut self.in_flight).into_values() {
-            // What was handed to the kernel completes.
-            let _ = self.disk.perform(&op);
+            // What was handed to the kernel completes, and some was not.
+            if self.random.below(2) == 0 {
+                let _ = self.disk.perform(&op);
+            }
         }
         self.end_process();
     }
@@ -289,6 +350,7 @@ impl World {
         self.stopped.clear();
         self.in_flight.clear();
         self.cut_at_effect = None;
+        self.stalls_next = false;
         self.mesh_us.clear();
         self.queue
             .retain(|_, item| matches!(item, Item::Client(..) | Item::Connect(_)));
@@ -453,9 +515,15 @@ impl World {
                 return;
             }
             self.effects_performed += 1;
-            if self.cut_at_effect == Some(self.effects_performed) {
-                self.cut();
-                return;
+            if self.cut_at_effect.is_some_and(|at| at <= self.effects_performed) && self.cut_moment.is_at(&effect) {
+                if self.cut_moment == Moment::Any {
+                    self.cut();
+                    return;
+                }
+                // It stalls until then, and everything else goes on.
+                self.stalls_next = true;
+                let later = 1 << self.random.below(13);
+                self.cut_after(later, Moment::Any);
             }
             let now_us = self.now_us;
             self.note(|| format!("{now_us:>12} shard {} -> {}", shard.0, brief(&effect)));
@@ -499,7 +567,22 @@ impl World {
             }
             Effect::ToShard { to, message } => self.send(shard, to, message),
             Effect::Disk { op, what } => {
-                let delay = 1 + self.random.below(self.faults.disk_us_max);
+                let mut delay = 1 + self.random.below(self.faults.disk_us_max);
+                let slow_one_in = self.faults.disk_slow_one_in;
+                if self.faults.superblocks_slow && is_superblock(&what) {
+                    delay *= SUPERBLOCKS_SLOW;
+                } else if slow_one_in > 0 && self.random.below(slow_one_in) == 0 {
+                    delay *= SLOW;
+                }
+                if std::mem::take(&mut self.stalls_next) {
+                    delay = STALL_US;
+                }
+                if let DiskOp::Write { file, position, .. } = &what
+                    && file.path.ends_with(".ring")
+                {
+                    self.ring_writes.truncate(RING_WRITES_MAX - 1);
+                    self.ring_writes.push_front((file.path.clone(), *position));
+                }
                 self.in_flight.insert((shard, op), of_shard(shard, what));
                 self.schedule(delay, Item::Disk(shard, op));
             }
@@ -529,6 +612,10 @@ impl World {
             trace.push(line());
         }
     }
+}
+
+fn is_superblock(what: &DiskOp) -> bool {
+    matches!(what, DiskOp::Write { file, position, .. } if file.path.ends_with(".ring") && *position < 2 * BLOCK_BYTES)
 }
 
 /// What only works where a folder is, and what is done to a folder that somebody counts on.
