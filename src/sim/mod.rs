@@ -301,11 +301,10 @@ impl History {
     /// A device that keeps what it was told to flush is never accused of losing it.
     fn check_complaints(&self) {
         for what in COMPLAINTS {
-            let count = self.world.counters.get(what).copied().unwrap_or(0);
             let is_excused = self.is_damaged || self.has_stray_segment() && what != JOURNAL_DAMAGED;
             assert!(
-                is_excused || count == 0,
-                "nothing was damaged, and {count} times: {what}"
+                is_excused || !self.world.has_counted(what),
+                "nothing was damaged, and: {what}"
             );
         }
     }
@@ -314,7 +313,7 @@ impl History {
     /// device. When a power cut takes the frames and earlier ones of the log are replayed, the segment has no place: it is
     /// reported as damage and left alone, and may be taken for the log's end by a later start.
     fn has_stray_segment(&self) -> bool {
-        self.flushes_later && self.world.counters.contains_key(LOG_DAMAGED)
+        self.flushes_later && self.world.has_counted(LOG_DAMAGED)
     }
 
     /// One life of the process, from its start to whatever ends it.
@@ -753,7 +752,7 @@ impl History {
             };
             let (start, end) = reader.range();
             let found = std::mem::take(&mut reader.found);
-            let counts = |what| self.world.counters.contains_key(what);
+            let counts = |what| self.world.has_counted(what);
             let is_reported = Reported {
                 log: reader.errors > 0 || counts(LOG_DAMAGED) || counts("recovery: segment's tail cut"),
                 journal: counts(JOURNAL_DAMAGED),

@@ -301,7 +301,7 @@ impl Oracle {
             return;
         }
         assert!(
-            start <= truth.start_max || !self.retains_all || truth.damaged && (reported.log || reported.journal),
+            start <= truth.start_max || !self.retains_all || reported.log || reported.journal,
             "{log}: starts at {start}, nothing beyond {} was to go",
             truth.start_max
         );

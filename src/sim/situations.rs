@@ -455,7 +455,7 @@ fn the_power_fails_while_folders_are_made_and_removed() {
         for partition in 0..6 {
             script.produce(id, partition).unwrap();
         }
-        script.world.cut_after(1 + seed * 2);
+        script.world.cut_after(1 + seed * 2, super::world::Moment::Any);
         while !script.world.was_cut && script.world.step(&mut Vec::new()) {}
         script.restart();
         for partition in 0..6 {

@@ -195,6 +195,12 @@ impl World {
         *self.counters.entry(what).or_default() += 1;
     }
 
+    /// Whether that was counted, also by the shards that run.
+    pub fn has_counted(&self, what: &str) -> bool {
+        let counts = |shard: &Shard| shard.stats().named().any(|(named, count)| named == what && count > 0);
+        self.counters.contains_key(what) || self.shards.iter().any(counts)
+    }
+
     pub fn now(&self) -> Now {
         Now {
             mono_us: self.now_us,
