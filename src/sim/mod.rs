@@ -425,12 +425,15 @@ impl History {
 
     /// A flipped bit in a journal's last commit cannot be told from a torn one: what it held is not promised any more.
     fn forgive_torn(&mut self) {
-        if self.is_damaged && !self.was_forgiven && self.world.is_ready() {
-            self.was_forgiven = true;
-            if self.world.has_torn() {
-                self.oracle.forget_if_damaged();
-            }
+        if !self.is_damaged || self.was_forgiven {
+            return;
         }
+        // Also of a start that comes to nothing: the next one finds no trace of what this one cut off.
+        let has_torn = self.world.has_torn();
+        if has_torn {
+            self.oracle.forget_if_damaged();
+        }
+        self.was_forgiven = has_torn || self.world.is_ready();
     }
 
     /// New producers and consumers come as topics appear.
