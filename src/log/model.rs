@@ -489,6 +489,10 @@ impl World {
         for path in &recovered.remove {
             self.disk.remove(path);
         }
+        for (from, to) in recovered.aside {
+            let file = self.disk.files.remove(&from).expect("it exists");
+            self.disk.files.insert(to, file);
+        }
         self.disk.sync_folder();
         self.log = recovered.log;
         self.point = None;

@@ -98,6 +98,8 @@ pub struct Recovered {
     pub cut: Vec<(File, Position)>,
     /// Files that have no place in the log any more (paths); then the folder is to be synced.
     pub remove: Vec<String>,
+    /// Files with records that have no place in the log, each with another name to keep it under; then the same.
+    pub aside: Vec<(String, String)>,
     /// What was found and done, a line each, for the broker's log. Empty when everything fitted.
     pub report: Vec<String>,
     /// Something acknowledged cannot be read.
@@ -131,6 +133,7 @@ pub struct Recovering {
     next: Offset,
     scan: Option<Scanning>,
     remove: Vec<String>,
+    aside: Vec<(String, String)>,
     report: Vec<String>,
     is_damaged: bool,
     /// The frames moved the start or began an epoch.
@@ -174,6 +177,7 @@ impl Recovering {
             next: 0,
             scan: None,
             remove: Vec::new(),
+            aside: Vec::new(),
             report: Vec::new(),
             is_damaged: false,
             has_control: false,
@@ -704,6 +708,7 @@ impl Recovering {
             log,
             cut,
             remove: self.remove,
+            aside: self.aside,
             report: self.report,
             is_damaged: self.is_damaged,
             scanned_bytes: self.scanned_bytes,
@@ -812,11 +817,23 @@ impl Recovering {
                 self.remove_segments(vec![base]);
                 continue;
             }
-            if bytes > 0 {
+            if bytes > 0 && (self.may_have_lost || !self.lost.is_empty() || end < self.evidence_end) {
+                // Nothing is appended, and a start without those frames finds its place.
                 self.is_damaged = true;
                 self.report.push(format!(
                     "segment {base:020}.log has no place in the log, which ends at {end}: it is left alone"
                 ));
+            } else if bytes > 0 {
+                // Acknowledged before they were flushed, its records were here when the power took their frames and what
+                // comes before them. Under this name it would have others appended, or be taken for the log's end one day.
+                self.is_damaged = true;
+                let path = super::segment::segment_path(&self.log.dir, base);
+                let kept = format!("{path}.{}.stray", self.now.wall_ms);
+                self.report.push(format!(
+                    "segment {base:020}.log has no place in the log, which ends at {end}, since the journal lacks what came \
+                     before it: it is kept as {kept}"
+                ));
+                self.aside.push((path.to_string(), kept));
             } else if base == end {
                 // Begun, and nothing was appended yet.
                 let mut segment = self.new_segment(base);

@@ -197,6 +197,39 @@ fn the_acknowledged_end_is_lost() {
 }
 
 #[test]
+fn a_segment_whose_frames_the_power_took_is_put_aside() {
+    let mut world = World::with_segments(1, 40_000);
+    while world.log.segments.len() < 2 {
+        world.append(1, 5_000);
+    }
+    world.append(1, 5_000);
+    world.append(1, 5_000);
+    world.commit();
+    while world.log.wants_checkpoint() {
+        assert!(world.checkpoint(1 << 20, false, usize::MAX));
+    }
+    // They were not flushed, while earlier ones were.
+    let second = world.log.segments[1].base;
+    let is_of_second = |frame: &Replay| matches!(frame, Replay::Append(append) if append.segment_base == second);
+    world.frames.retain(|frame| !is_of_second(frame));
+    world.durable_frames = world.frames.len();
+    world.batches.retain(|batch| batch.base < second);
+    world.acknowledged = second;
+    let (report, _) = world.start();
+    assert!(report.len() == 1 && report[0].contains("kept as"), "{report:?}");
+    assert_eq!(world.log.end(), second);
+    // Others take its offsets, and are not followed by what is left of it.
+    world.follow_sequence();
+    world.append(1, 5_000);
+    world.clean_stop();
+    world.disk.files.remove(&format!("{DIR}/{RECOVERY_POINT}"));
+    let (report, _) = world.start();
+    assert_eq!(report, [""; 0]);
+    world.check_all();
+    assert!(world.disk.files.keys().any(|path| path.ends_with(".stray")));
+}
+
+#[test]
 fn what_only_a_recovery_writes_down_is_not_left_to_the_journal() {
     let without_files = |journaled: Journaled| {
         let world = World::new(7);

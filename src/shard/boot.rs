@@ -481,12 +481,14 @@ impl Shard {
                         .iter()
                         .map(|path| DiskOp::RemoveFile { path: path.clone() }),
                 );
+                let aside = recovered.aside.iter().cloned();
+                mending.extend(aside.map(|(from, to)| DiskOp::Rename { from, to }));
                 if log_boot.has_folder && !log_boot.is_described {
                     let path = format!("{}/{}", log_boot.dir, side_files::PARTITION_METADATA);
                     let content = side_files::partition_metadata(log.topic);
                     mending.push_back(DiskOp::ReplaceFile { path, content });
                 }
-                if !recovered.remove.is_empty() {
+                if !recovered.remove.is_empty() || !recovered.aside.is_empty() {
                     mending.push_back(DiskOp::SyncDir {
                         path: log_boot.dir.clone(),
                     });
