@@ -248,13 +248,7 @@ impl World {
             bytes: appended.bytes.clone(),
             timestamps,
         });
-        self.frames.push(Replay::Append(ReplayedAppend {
-            segment_base: appended.segment_base,
-            position: appended.position,
-            base_offset: appended.base_offset,
-            last_offset: appended.last_offset,
-            bytes: appended.bytes,
-        }));
+        self.frames.push(replayed(appended));
     }
 
     pub fn commit(&mut self) {

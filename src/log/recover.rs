@@ -817,23 +817,22 @@ impl Recovering {
                 self.remove_segments(vec![base]);
                 continue;
             }
-            if bytes > 0 && (self.may_have_lost || !self.lost.is_empty() || end < self.evidence_end) {
-                // Nothing is appended, and a start without those frames finds its place.
+            if bytes > 0 {
                 self.is_damaged = true;
+                let fate = if self.may_have_lost || !self.lost.is_empty() || end < self.evidence_end {
+                    // Nothing is appended, and a start without those frames finds its place.
+                    "it is left alone".to_string()
+                } else {
+                    // Acknowledged before they were flushed, its records were here when the power took their frames and what
+                    // comes before them. Under this name it would have others appended, or be taken for the log's end one day.
+                    let path = super::segment::segment_path(&self.log.dir, base);
+                    let kept = format!("{path}.{}.stray", self.now.wall_ms);
+                    self.aside.push((path.to_string(), kept.clone()));
+                    format!("the journal lacks what came before it, and it is kept as {kept}")
+                };
                 self.report.push(format!(
-                    "segment {base:020}.log has no place in the log, which ends at {end}: it is left alone"
+                    "segment {base:020}.log has no place in the log, which ends at {end}: {fate}"
                 ));
-            } else if bytes > 0 {
-                // Acknowledged before they were flushed, its records were here when the power took their frames and what
-                // comes before them. Under this name it would have others appended, or be taken for the log's end one day.
-                self.is_damaged = true;
-                let path = super::segment::segment_path(&self.log.dir, base);
-                let kept = format!("{path}.{}.stray", self.now.wall_ms);
-                self.report.push(format!(
-                    "segment {base:020}.log has no place in the log, which ends at {end}, since the journal lacks what came \
-                     before it: it is kept as {kept}"
-                ));
-                self.aside.push((path.to_string(), kept));
             } else if base == end {
                 // Begun, and nothing was appended yet.
                 let mut segment = self.new_segment(base);

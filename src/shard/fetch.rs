@@ -100,7 +100,7 @@ impl Shard {
                 true => Err(ErrorCode::NotLeaderOrFollower),
                 false => self.resolve(&name),
             };
-            outcomes.push(found.err().map(|error| failed(slot, error)));
+            outcomes.push(found.err().map(|error| ReadOutcome::without_records(slot, error)));
             names.push(name);
             if let Ok(log) = found {
                 items[usize::from(self.owner(log).0)].push(ReadItem {
@@ -386,16 +386,4 @@ fn next_offset(batches: &Bytes) -> Offset {
         Some(header)
     });
     headers.last().map_or(Offset::MAX, |header| header.next_offset())
-}
-
-fn failed(slot: usize, error: ErrorCode) -> ReadOutcome {
-    ReadOutcome {
-        slot,
-        error,
-        high_watermark: -1,
-        last_stable_offset: -1,
-        log_start: -1,
-        diverging: None,
-        slices: Vec::new(),
-    }
 }

@@ -170,6 +170,20 @@ pub struct ReadOutcome {
     pub slices: Vec<Bytes>,
 }
 
+impl ReadOutcome {
+    pub fn without_records(slot: usize, error: ErrorCode) -> ReadOutcome {
+        ReadOutcome {
+            slot,
+            error,
+            high_watermark: -1,
+            last_stable_offset: -1,
+            log_start: -1,
+            diverging: None,
+            slices: Vec::new(),
+        }
+    }
+}
+
 #[derive(Debug, Clone)]
 pub struct ListItem {
     pub slot: usize,

@@ -40,7 +40,7 @@ impl Shard {
             if park {
                 self.add_interest(asker, item.log);
             }
-            let mut outcome = refused(item.slot, ErrorCode::None);
+            let mut outcome = ReadOutcome::without_records(item.slot, ErrorCode::None);
             match self.read_one(item, bytes_left, !has_any, &mut outcome) {
                 Ok(Some(plan)) => {
                     // Seldom more comes of it, of a batch that is longer than one operation.
@@ -183,7 +183,7 @@ impl Shard {
                 go_on = next;
             }
             Ok(ReadProgress::More(next)) => return self.read_from_disk(reading, index, log, next),
-            Err(error) => state.outcomes[index] = refused(state.outcomes[index].slot, error),
+            Err(error) => state.outcomes[index] = ReadOutcome::without_records(state.outcomes[index].slot, error),
         }
         state.outstanding -= 1;
         if state.outstanding == 0 {
@@ -244,16 +244,4 @@ fn damage_found(partition: &mut Partition, read: &DiskRead, error: &ReadError) -
         );
     }
     error.code()
-}
-
-fn refused(slot: usize, error: ErrorCode) -> ReadOutcome {
-    ReadOutcome {
-        slot,
-        error,
-        high_watermark: -1,
-        last_stable_offset: -1,
-        log_start: -1,
-        diverging: None,
-        slices: Vec::new(),
-    }
 }

@@ -565,7 +565,7 @@ impl History {
             assert!(self.step(), "sealing never came to its end: {}", self.world.describe());
             self.forgive_torn();
         }
-        let is_sealed = self.world.is_stopped() && self.is_marked_clean();
+        let is_sealed = self.world.is_stopped() && self.world.is_marked_clean();
         let has_faults = self.world.faults.io_error_one_in > 0 || self.is_damaged || self.world.disk.is_unreadable();
         assert!(is_sealed || has_faults, "nothing kept the journals from being sealed");
         self.world.kill();
@@ -582,10 +582,6 @@ impl History {
         let synced = self.world.disk.perform(&DiskOp::SyncDir { path: String::new() });
         synced.expect("the disk syncs names");
         wanted
-    }
-
-    fn is_marked_clean(&self) -> bool {
-        self.world.disk.len(format::CLEAN_SHUTDOWN).is_some()
     }
 
     /// The device cannot read a segment any more, or the rest of it.
@@ -702,7 +698,7 @@ impl History {
         let first = self.read_everything();
         self.stop_cleanly();
         assert!(
-            self.is_damaged || self.is_marked_clean(),
+            self.is_damaged || self.world.is_marked_clean(),
             "a stop that nothing disturbed is not clean"
         );
         let snapshots = (self.world.disk.files().iter())

@@ -10,7 +10,6 @@ use crate::error::ErrorCode;
 use crate::log::side_files;
 use crate::record::{BatchBuilder, Header};
 use crate::shard::effect::{DiskOp, DiskReply};
-use crate::shard::format;
 use crate::types::{ConnId, Offset, TopicId, Uuid};
 use crate::wire::api::Request;
 use crate::wire::frame;
@@ -224,10 +223,6 @@ impl Script {
         self.world.start_sealing(SHARDS);
         self.until("the end of a sealing", |script, _| script.world.is_stopped());
         self.kill();
-    }
-
-    fn is_marked_clean(&self) -> bool {
-        self.world.disk.len(format::CLEAN_SHUTDOWN).is_some()
     }
 
     fn last_segment(&self, folder: &str) -> String {
@@ -509,10 +504,10 @@ fn a_segment_that_cannot_be_read_takes_its_log_offline() {
                 1 => script.world.cut(),
                 _ => script.stop(),
             }
-            assert!(!script.is_marked_clean(), "its records are in the journal only");
+            assert!(!script.world.is_marked_clean(), "its records are in the journal only");
             // As for another number of cores: the journals may not go.
             script.seal();
-            assert!(!script.is_marked_clean());
+            assert!(!script.world.is_marked_clean());
             script.restart();
         }
         assert_eq!(script.content_of("t-0/"), before);
@@ -525,7 +520,7 @@ fn a_segment_that_cannot_be_read_takes_its_log_offline() {
         assert_eq!(script.produce(id, 0), Ok(9));
         assert_eq!(script.fetch(other, 1), Ok((0..others).collect()));
         script.stop();
-        assert!(script.is_marked_clean());
+        assert!(script.world.is_marked_clean());
         script.restart();
         assert_eq!(script.fetch(id, 0), Ok((0..10).collect()));
     }
@@ -587,5 +582,5 @@ fn a_topic_that_cannot_be_read_is_changed_and_deleted() {
     assert_eq!(script.folders(), ["other-0", "other-1", "other-2", "t-0"]);
     assert_eq!(script.produce(other, 0), Ok(0));
     script.stop();
-    assert!(script.is_marked_clean());
+    assert!(script.world.is_marked_clean());
 }

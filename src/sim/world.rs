@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 use crate::config::BrokerConfig;
 use crate::shard::effect::{BLOCK_BYTES, Compute, DiskError, DiskOp, Effect, Event};
 use crate::shard::message::Message;
-use crate::shard::{METADATA_BATCH_BYTES, Shard, ShardConfig};
+use crate::shard::{METADATA_BATCH_BYTES, Shard, ShardConfig, format};
 use crate::types::{ConnId, Now, OpId, Random, ShardId};
 
 use super::disk::SimDisk;
@@ -199,6 +199,11 @@ impl World {
     pub fn has_counted(&self, what: &str) -> bool {
         let counts = |shard: &Shard| shard.stats().named().any(|(named, count)| named == what && count > 0);
         self.counters.contains_key(what) || self.shards.iter().any(counts)
+    }
+
+    /// The broker that ran last says that it wrote everything out.
+    pub fn is_marked_clean(&self) -> bool {
+        self.disk.len(format::CLEAN_SHUTDOWN).is_some()
     }
 
     pub fn now(&self) -> Now {
