@@ -93,6 +93,8 @@ pub struct Log {
     dir: Arc<str>,
     config: LogConfig,
     start: Offset,
+    /// As far as `start` is on the device: segments below it may go.
+    durable_start: Offset,
     applied: Offset,
     durable: Offset,
     segments: VecDeque<Segment>,
@@ -101,6 +103,8 @@ pub struct Log {
     head: Option<Head>,
     epochs: Epochs,
     producers: Producers,
+    /// A recovery point on the device has the producers of what is below, so that their batches are not needed for it.
+    producers_saved: Offset,
     hints: Hints,
     /// Changes when batches are cut off: a read planned before it is planned again.
     generation: u64,
@@ -148,6 +152,7 @@ impl Log {
             dir,
             config,
             start: offset,
+            durable_start: offset,
             applied: offset,
             durable: offset,
             segments,
@@ -155,6 +160,7 @@ impl Log {
             head: None,
             epochs: Epochs::new(),
             producers: Producers::new(),
+            producers_saved: offset,
             hints: Hints::default(),
             generation: 0,
             in_flight: None,

@@ -256,6 +256,7 @@ impl World {
         self.acknowledged = self.log.end();
         self.log.committed(self.acknowledged);
         self.durable_start = self.log.start();
+        self.log.start_is_durable(self.durable_start);
         self.save_point_if_durable();
     }
 
@@ -360,7 +361,7 @@ impl World {
         if let Some(point) = self.point.take_if(|point| point.needs_durable <= self.acknowledged) {
             assert!(self.log.recovery_point_holds(&point));
             self.disk.replace(&point.path, &point.content);
-            self.log.recovery_point_saved();
+            self.log.recovery_point_saved(&point);
         }
     }
 
@@ -371,9 +372,8 @@ impl World {
     }
 
     pub fn delete(&mut self) {
-        for file in self.log.take_deleted(self.durable_start, 2) {
+        for file in self.log.take_deleted(2) {
             self.disk.remove(&file.path);
-            self.producers_may_differ = true;
         }
     }
 
@@ -384,8 +384,6 @@ impl World {
             assert!(self.log.wants_checkpoint());
             assert!(self.checkpoint(1 << 20, false, usize::MAX));
         }
-        self.point = None;
-        self.log.recovery_point_saved();
         self.take_point();
         self.disk.sync_folder();
         self.trim_journal();

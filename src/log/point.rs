@@ -118,7 +118,8 @@ impl Log {
             return false;
         }
         let waited_us = now.mono_us.saturating_sub(saving.saved_at_us);
-        saving.bytes >= DUE_BYTES.max(DUE_FACTOR * saving.size_bytes)
+        self.deletion_waits()
+            || saving.bytes >= DUE_BYTES.max(DUE_FACTOR * saving.size_bytes)
             || waited_us >= DUE_US * (1 + saving.size_bytes / DUE_SIZE_BYTES)
     }
 
@@ -177,8 +178,12 @@ impl Log {
     }
 
     /// The file was replaced, or the log was cut meanwhile: another one may be asked for.
-    pub fn recovery_point_saved(&mut self) {
+    pub fn recovery_point_saved(&mut self, point: &RecoveryPoint) {
         self.saving.is_under_way = false;
+        if self.recovery_point_holds(point) {
+            self.producers_saved = point.needs_durable;
+            self.start_is_durable(point.start);
+        }
     }
 
     /// The file was not replaced: what it would have said is still to be said, control frames among it.

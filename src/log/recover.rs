@@ -277,6 +277,7 @@ impl Recovering {
         self.state_end = point.state_end;
         self.log.epochs = point.epochs;
         self.log.producers = point.producers;
+        self.log.producers_saved = point.state_end;
         self.log.damage = point.damage;
         self.next = point.applied;
         self.log.segments.clear();
@@ -682,6 +683,7 @@ impl Recovering {
             ));
         }
         log.start = log.start.max(log.segments[0].base);
+        log.durable_start = log.start;
         log.epochs.truncate_start(log.start);
         log.damage.retain(|range| range.end > log.start);
         log.durable = log.end();

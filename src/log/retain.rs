@@ -76,16 +76,19 @@ impl Log {
         true
     }
 
-    /// Segments that are not wanted any more once a start at `durable_start` is in the journal for good, at most `max` of
-    /// them. They are gone from the log; their files are to be renamed (see [`DELETED_SUFFIX`](super::DELETED_SUFFIX)) and,
-    /// after `file.delete.delay.ms`, removed.
-    pub fn take_deleted(&mut self, durable_start: Offset, max: usize) -> Vec<File> {
+    /// The journal's frame that says so is on the device.
+    pub fn start_is_durable(&mut self, start: Offset) {
+        self.durable_start = self.durable_start.max(start);
+    }
+
+    /// Segments that are not wanted any more, at most `max` of them. They are gone from the log; their files are to be renamed
+    /// (see [`DELETED_SUFFIX`](super::DELETED_SUFFIX)) and, after `file.delete.delay.ms`, removed.
+    pub fn take_deleted(&mut self, max: usize) -> Vec<File> {
         let mut files = Vec::new();
-        while files.len() < max && self.segments.len() > 1 {
+        while files.len() < max && self.first_is_deleted() && self.first_is_saved() {
             let (first, second) = (&self.segments[0], &self.segments[1]);
             // The next segment's name keeps the log's place, so it must be there first.
-            let is_kept = second.base > durable_start || self.in_flight == Some(first.base) || !second.created;
-            if is_kept {
+            if self.in_flight == Some(first.base) || !second.created {
                 break;
             }
             let first = self.segments.pop_front().expect("there are two");
@@ -96,5 +99,26 @@ impl Log {
         }
         self.raise_applied();
         files
+    }
+
+    /// A recovery point would let [`Log::take_deleted`] go on: its producers outlive the segment, as they do with a Kafka snapshot, so
+    /// that a batch that is sent again is known after a crash too.
+    pub fn deletion_waits(&self) -> bool {
+        self.first_is_deleted() && !self.first_is_saved()
+    }
+
+    /// What waits for a recovery point goes without.
+    pub fn delete_unsaved(&mut self) {
+        self.producers_saved = self.durable;
+    }
+
+    fn first_is_deleted(&self) -> bool {
+        self.segments
+            .get(1)
+            .is_some_and(|second| second.base <= self.durable_start)
+    }
+
+    fn first_is_saved(&self) -> bool {
+        self.segments[0].next <= self.producers_saved
     }
 }

@@ -435,6 +435,38 @@ fn retention_by_time_and_size() {
 }
 
 #[test]
+fn who_wrote_a_deleted_segment_is_known_after_a_power_cut() {
+    let mut world = World::new(11);
+    (0..4).for_each(|_| world.append(2, 100));
+    world.commit();
+    let producers = world.log.producers().clone();
+    world.now.wall_ms += 3_600_000;
+    let mut config = world.log.config().clone();
+    config.retention_ms = Some(1000);
+    world.log.set_config(config);
+    let end = world.log.end();
+    assert_eq!(world.log.retention(world.now, end), Some(end));
+    while world.log.wants_checkpoint() {
+        world.checkpoint(1 << 20, false, usize::MAX);
+    }
+    world.raise_start(end);
+    world.commit();
+    for is_saved in [false, true] {
+        if is_saved {
+            assert!(world.log.deletion_waits() && world.log.recovery_point_due(world.now));
+            world.take_point();
+        }
+        world.delete();
+        assert_eq!(world.log.segment_count() == 1, is_saved);
+        world.trim_journal();
+        world.power_cut();
+        let (report, _) = world.start();
+        assert_eq!(report, [""; 0]);
+        assert_eq!(world.log.producers(), &producers);
+    }
+}
+
+#[test]
 fn cut_and_recovered() {
     // Down to where: in memory, at a boundary of segments, in files.
     for keep in [59, 50, 40, 20, 3, 0] {

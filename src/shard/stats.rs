@@ -45,6 +45,7 @@ counters! {
     recovery_points_failed: "recovery point not written",
     retention: "log cut by retention",
     segments_deleted: "segment deleted",
+    deleted_unsaved: "segments deleted, their producers not saved",
     folders_made: "folder made",
     folders_removed: "folder removed",
     folders_late: "folder made later",

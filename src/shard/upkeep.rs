@@ -216,19 +216,27 @@ impl Shard {
     /// The start is on the device: segments below it may go.
     pub(super) fn start_durable(&mut self, log: LogId, start: Offset) {
         self.answer_starts(log, start);
-        self.give_up_segments(log, start);
+        if let Some(partition) = self.partitions.get_mut(&log) {
+            partition.log.start_is_durable(start);
+        }
+        self.give_up_segments(log);
+        self.save_recovery_point_if_due(log);
         if log == LogId::METADATA {
             self.remove_snapshots();
         }
     }
 
     /// Renames what lies below the log's durable start; it is removed after `file.delete.delay.ms`.
-    fn give_up_segments(&mut self, log: LogId, start: Offset) {
+    fn give_up_segments(&mut self, log: LogId) {
+        if self.is_stopping() {
+            // The next start does it.
+            return;
+        }
         let Some(partition) = self.partitions.get_mut(&log) else {
             return;
         };
         let dirty_before = partition.log.dirty_bytes();
-        let files = partition.log.take_deleted(start, DELETED_SEGMENTS_MAX);
+        let files = partition.log.take_deleted(DELETED_SEGMENTS_MAX);
         self.dirty_bytes -= (dirty_before - partition.log.dirty_bytes()) as u64;
         let applied = partition.log.applied();
         let at_us = self.now.mono_us + ms_as_us(partition.config.file_delete_delay_ms);
@@ -244,7 +252,19 @@ impl Shard {
             self.disk(Op::SegmentGone(log), DiskOp::Rename { from, to });
         }
         if is_more {
-            self.give_up_segments(log, start);
+            self.give_up_segments(log);
+        }
+    }
+
+    /// No recovery point can be written: what waits for one goes without, since deletion is what makes room.
+    fn give_up_unsaved(&mut self, log: LogId) {
+        let Some(partition) = self.partitions.get_mut(&log) else {
+            return;
+        };
+        if partition.log.deletion_waits() {
+            partition.log.delete_unsaved();
+            self.stats.deleted_unsaved += 1;
+            self.give_up_segments(log);
         }
     }
 
@@ -343,6 +363,7 @@ impl Shard {
                 point.content.len()
             );
             partition.log.recovery_point_failed(now, &point);
+            self.give_up_unsaved(log);
             return self.saving_failed_at_stop(log);
         }
         partition.saving = Some(Saving {
@@ -404,11 +425,15 @@ impl Shard {
                     self.stats.recovery_points += 1;
                 }
                 self.recovery_point_over(log);
+                self.give_up_segments(log);
             }
             Err(error) => {
                 self.stats.recovery_points_failed += 1;
                 match &error {
-                    DiskError::Full { path } => self.disk_full(path),
+                    DiskError::Full { path } => {
+                        self.disk_full(path);
+                        self.give_up_unsaved(log);
+                    }
                     // Somebody removed it, and what is written to its open files goes nowhere. (A dropped log is renamed later.)
                     DiskError::NotFound { path } if self.partitions.contains_key(&log) => {
                         self.partition_failed(log, format!("its folder is gone: no {path}"));
@@ -442,9 +467,9 @@ impl Shard {
 
     fn recovery_point_over(&mut self, log: LogId) {
         if let Some(partition) = self.partitions.get_mut(&log)
-            && partition.saving.take().is_some()
+            && let Some(saving) = partition.saving.take()
         {
-            partition.log.recovery_point_saved();
+            partition.log.recovery_point_saved(&saving.point);
         }
         self.upkeep.saving = self.upkeep.saving.saturating_sub(1);
     }

@@ -312,8 +312,10 @@ impl Producer {
                 scene.world.count("sequence lost with the power");
                 self.give_up(scene);
             }
-            ErrorCode::OutOfOrderSequenceNumber if scene.is_ending && scene.oracle.may_be_shortened(self.log()) => {
-                // What came before was in a segment that is deleted, and no recovery point said so before the power went.
+            ErrorCode::OutOfOrderSequenceNumber
+                if scene.is_ending && scene.world.has_counted("segments deleted, their producers not saved") =>
+            {
+                // What came before was in a segment that is deleted, and the disk was too full to write down who wrote it.
                 scene.world.count("sequence lost with a deleted segment");
                 self.give_up(scene);
             }

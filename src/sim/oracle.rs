@@ -242,11 +242,6 @@ impl Oracle {
         self.logs.get(&log).is_some_and(|truth| truth.deleted)
     }
 
-    /// Records at its start were deleted, or may have been.
-    pub fn may_be_shortened(&self, log: LogId) -> bool {
-        !self.retains_all || self.logs.get(&log).is_some_and(|truth| truth.start_max > 0)
-    }
-
     /// A bit was flipped on the device.
     pub fn damaged(&mut self, in_journal: bool) {
         self.in_journal = in_journal;
