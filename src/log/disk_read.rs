@@ -75,13 +75,18 @@ impl DiskRead {
         }
     }
 
+    /// What it brings, and what earlier operations brought for it.
+    pub fn memory_bytes(&self) -> usize {
+        self.held.iter().map(Bytes::len).sum::<usize>() + self.len
+    }
+
     pub fn is_sequential(&self) -> bool {
         self.is_sequential
     }
 
     /// This read, which begins at the same batch as `other`, for what `other` is for; None when it begins elsewhere.
     pub fn instead_of(&self, other: &DiskRead) -> Option<DiskRead> {
-        let begins = |read: &DiskRead| (read.file.id, read.generation, read.from, read.held.is_empty());
+        let begins = |read: &DiskRead| (read.file.id, read.generation, read.from);
         let goal = other.goal.clone();
         (begins(self) == begins(other)).then(|| DiskRead { goal, ..self.clone() })
     }

@@ -67,7 +67,7 @@ pub(super) struct Wanted {
 /// Where the last disk reads ended: where a sequential reader goes on, exactly.
 #[derive(Debug, Default)]
 pub(super) struct Hints {
-    hints: [Option<(Offset, Position)>; 8],
+    hints: [Option<(Offset, Position)>; 16],
     next: usize,
 }
 

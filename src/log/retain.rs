@@ -101,8 +101,8 @@ impl Log {
         files
     }
 
-    /// A recovery point would let [`Log::take_deleted`] go on: its producers outlive the segment, as they do with a Kafka snapshot, so
-    /// that a batch that is sent again is known after a crash too.
+    /// A recovery point would let [`Log::take_deleted`] go on: it has the producers of the segment's batches, so that one that
+    /// is sent again is known after a crash too. (In Kafka their snapshots see to that.)
     pub fn deletion_waits(&self) -> bool {
         self.first_is_deleted() && !self.first_is_saved()
     }

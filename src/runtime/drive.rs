@@ -25,7 +25,7 @@ use super::inbox::{Inbox, Mail, Taken};
 use super::net::{Limits, Net};
 use super::reactor::{LOOK_US, look};
 use super::workers::{Workers, caught};
-use crate::shard::effect::{Compute, ComputePanicked, Effect, Event};
+use crate::shard::effect::{Compute, ComputePanicked, DiskOp, Effect, Event};
 use crate::shard::message::Message;
 use crate::shard::{Shard, ShardConfig};
 use crate::types::{OpId, ShardId};
@@ -148,7 +148,11 @@ impl Loop {
         let mut effects = Vec::new();
         shard.start(self.clock.now(), &mut effects);
         loop {
-            self.perform(&mut effects);
+            if self.perform(&mut effects) {
+                // The device has its reads before the copies to sockets take their time.
+                look().await;
+            }
+            self.send();
             if self.ended {
                 return;
             }
@@ -182,7 +186,9 @@ impl Loop {
         }
     }
 
-    fn perform(&mut self, effects: &mut Vec<Effect>) {
+    /// Everything but the sends. True when something is to be read.
+    fn perform(&mut self, effects: &mut Vec<Effect>) -> bool {
+        let mut reads = false;
         for effect in effects.drain(..) {
             match effect {
                 Effect::Reply { conn, slices } => self.net.reply(conn, slices),
@@ -191,7 +197,10 @@ impl Loop {
                     self.events.push(Event::FromShard { from: to, message });
                 }
                 Effect::ToShard { to, message } => self.outgoing[usize::from(to.0)].push(message),
-                Effect::Disk { op, what } => self.disk.submit(op, what),
+                Effect::Disk { op, what } => {
+                    reads |= matches!(what, DiskOp::Read { .. });
+                    self.disk.submit(op, what);
+                }
                 Effect::Compute { op, what } => self.compute(op, what),
                 Effect::Ready => self.report(Report::Ready {
                     registered: self.registered,
@@ -208,6 +217,10 @@ impl Loop {
                 self.inboxes[to].deliver(self.id, messages);
             }
         }
+        reads
+    }
+
+    fn send(&mut self) {
         self.net.send_all();
         let now_us = self.clock.mono_us();
         if now_us >= self.next_tick_us {

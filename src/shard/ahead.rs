@@ -1,12 +1,12 @@
 //! Read-ahead: what a sequential reader of a segment will ask for next is read while the client still takes the last answer.
 //!
-//! A read that went on where an earlier one ended is followed by another, of one operation, which waits here until the reader
-//! asks for just that. There are few at a time; a reader that found no place reads as it did before, and what nobody came
-//! for makes room after a while.
+//! A read that went on where an earlier one ended is followed by another, and that by the next as soon as its end is known:
+//! so the device is busy while the reader is. They wait here until the reader asks for just that. There are few at a time; a
+//! reader that found no place reads as it did before, and what nobody came for makes room after a while.
 
 use bytes::Bytes;
 
-use crate::log::DiskRead;
+use crate::log::{DiskRead, ReadProgress};
 use crate::types::{LogId, Offset};
 
 use super::Shard;
@@ -14,8 +14,9 @@ use super::disk::Op;
 use super::effect::{DiskError, DiskOp, DiskReply};
 use super::outgoing::Lease;
 
-/// Reads that wait or are under way at a time, of one shard.
-const READS_MAX: usize = 8;
+/// Reads that wait or are under way at a time: of one log, and of one shard.
+const LOG_READS_MAX: usize = 3;
+const READS_MAX: usize = 12;
 /// A client that has not come back by then reads elsewhere or nothing at all.
 const KEPT_US: u64 = 1_000_000;
 
@@ -30,8 +31,7 @@ struct ReadAhead {
     read: DiskRead,
     since_us: u64,
     state: State,
-    /// Of what it brings.
-    _reserved: Lease,
+    reserved: Lease,
 }
 
 enum State {
@@ -41,7 +41,16 @@ enum State {
         reading: u64,
         index: usize,
     },
-    Here(Bytes),
+    Here {
+        bytes: Bytes,
+        found: Found,
+    },
+}
+
+/// The whole batches in what a read brought, and where its reader goes on.
+struct Found {
+    slices: Vec<Bytes>,
+    next: Option<Offset>,
 }
 
 impl Shard {
@@ -49,20 +58,30 @@ impl Shard {
     pub(super) fn read_ahead(&mut self, log: LogId, read: &DiskRead, next: Offset) {
         let oldest_us = self.now.mono_us.saturating_sub(KEPT_US);
         let reads = &mut self.ahead.reads;
-        reads.retain(|ahead| ahead.since_us >= oldest_us || !matches!(ahead.state, State::Here(_)));
-        if reads.len() >= READS_MAX || self.outgoing.grant().is_short {
+        reads.retain(|ahead| ahead.since_us >= oldest_us || !matches!(ahead.state, State::Here { .. }));
+        let of_log = reads.iter().filter(|ahead| ahead.log == log && !ahead.is_claimed());
+        if reads.len() >= READS_MAX || of_log.count() >= LOG_READS_MAX || self.outgoing.grant().is_short {
             return;
         }
         let Some(partition) = self.partitions.get_mut(&log) else {
             return;
         };
         let upto = partition.log.last_stable_offset(partition.replica.high_watermark());
-        let Some(read) = partition.log.read_on(read, next, upto) else {
-            return;
+        let mut at = next;
+        let read = loop {
+            let Some(planned) = partition.log.read_on(read, at, upto) else {
+                return;
+            };
+            // Behind those that are there already.
+            let found = (reads.iter()).find(|ahead| ahead.log == log && ahead.read.instead_of(&planned).is_some());
+            match found.map(|ahead| &ahead.state) {
+                None => break planned,
+                Some(State::Here { found, .. }) if found.next.is_some_and(|next| next > at) => {
+                    at = found.next.expect("just seen");
+                }
+                Some(_) => return,
+            }
         };
-        if reads.iter().any(|ahead| ahead.read.instead_of(&read).is_some()) {
-            return;
-        }
         self.stats.reads_ahead += 1;
         let what = DiskOp::from(&read);
         let id = self.new_id();
@@ -71,7 +90,7 @@ impl Shard {
             log,
             since_us: self.now.mono_us,
             state: State::UnderWay,
-            _reserved: self.outgoing.reserve(read.len),
+            reserved: self.outgoing.reserve(read.len),
             read,
         });
         self.disk(Op::ReadAhead { id }, what);
@@ -81,7 +100,7 @@ impl Shard {
     pub(super) fn take_ahead(&mut self, reading: u64, index: usize, log: LogId, read: &DiskRead) -> bool {
         let reads = &mut self.ahead.reads;
         let found = reads.iter().enumerate().find_map(|(i, ahead)| {
-            let is_free = ahead.log == log && !matches!(ahead.state, State::Claimed { .. });
+            let is_free = ahead.log == log && !ahead.is_claimed();
             let read = ahead.read.instead_of(read).filter(|_| is_free)?;
             Some((i, read))
         });
@@ -94,24 +113,66 @@ impl Shard {
             reads[i].state = State::Claimed { reading, index };
             return true;
         }
-        let State::Here(bytes) = reads.swap_remove(i).state else {
+        let State::Here { bytes, found } = reads.swap_remove(i).state else {
             unreachable!("neither under way nor claimed")
         };
-        self.read_done(reading, index, log, &read, Ok(DiskReply::Bytes(bytes)));
+        let is_whole = !found.slices.is_empty() && found.len() <= read.bytes_max();
+        if is_whole {
+            let Found { slices, next } = found;
+            self.read_progressed(reading, index, log, &read, Ok(ReadProgress::Done { slices, next }));
+        } else {
+            self.read_done(reading, index, log, &read, Ok(DiskReply::Bytes(bytes)));
+        }
         true
     }
 
     pub(super) fn ahead_done(&mut self, id: u64, result: Result<DiskReply, DiskError>) {
         let reads = &mut self.ahead.reads;
         let i = (reads.iter().position(|ahead| ahead.id == id)).expect("what is under way is kept");
+        let log = reads[i].log;
         match (&reads[i].state, result) {
             (&State::Claimed { reading, index }, result) => {
-                let ReadAhead { log, read, .. } = reads.swap_remove(i);
+                let read = reads.swap_remove(i).read;
                 self.read_done(reading, index, log, &read, result);
             }
-            (_, Ok(DiskReply::Bytes(bytes))) => reads[i].state = State::Here(bytes),
-            // The reader comes upon it itself.
+            (_, Ok(DiskReply::Bytes(bytes))) => {
+                let read = reads[i].read.clone();
+                let partition = self.partitions.get_mut(&log);
+                let progress = partition.map(|partition| partition.log.finish_read(&read, bytes.clone()));
+                let found = match progress {
+                    Some(Ok(ReadProgress::Done { slices, next })) => Found { slices, next },
+                    Some(Ok(ReadProgress::More(next))) => {
+                        // A batch that is longer than one operation.
+                        let what = DiskOp::from(&next);
+                        reads[i].reserved = self.outgoing.reserve(next.memory_bytes());
+                        reads[i].read = next;
+                        return self.disk(Op::ReadAhead { id }, what);
+                    }
+                    // The reader comes upon it itself.
+                    _ => Found {
+                        slices: Vec::new(),
+                        next: None,
+                    },
+                };
+                let next = found.next;
+                reads[i].state = State::Here { bytes, found };
+                if let Some(next) = next {
+                    self.read_ahead(log, &read, next);
+                }
+            }
             (_, _) => drop(reads.swap_remove(i)),
         }
+    }
+}
+
+impl ReadAhead {
+    fn is_claimed(&self) -> bool {
+        matches!(self.state, State::Claimed { .. })
+    }
+}
+
+impl Found {
+    fn len(&self) -> usize {
+        self.slices.iter().map(Bytes::len).sum()
     }
 }

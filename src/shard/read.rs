@@ -167,6 +167,18 @@ impl Shard {
                 }
             }
         };
+        self.read_progressed(reading, index, log, read, progress);
+    }
+
+    /// The same once it is known what is in the bytes.
+    pub(super) fn read_progressed(
+        &mut self,
+        reading: u64,
+        index: usize,
+        log: LogId,
+        read: &DiskRead,
+        progress: Result<ReadProgress, ErrorCode>,
+    ) {
         let state = self.reading.get_mut(&reading).expect("a read is answered once");
         let mut go_on = None;
         match progress {
