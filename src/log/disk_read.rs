@@ -80,6 +80,14 @@ impl DiskRead {
         self.held.iter().map(Bytes::len).sum::<usize>() + self.len
     }
 
+    /// What is wanted begins at this offset.
+    pub fn offset(&self) -> Option<Offset> {
+        match &self.goal {
+            Goal::Read(wanted) => Some(wanted.offset),
+            Goal::List(_) | Goal::Cut(_) => None,
+        }
+    }
+
     pub fn is_sequential(&self) -> bool {
         self.is_sequential
     }

@@ -202,7 +202,7 @@ impl Log {
     /// What a sequential reader will want to read from a file after `read`, from `next` on (see [`ReadProgress::Done`]).
     pub fn read_on(&mut self, read: &DiskRead, next: Offset, upto: Offset) -> Option<DiskRead> {
         match self.read(next, read.bytes_max(), true, upto) {
-            Ok(ReadPlan::Disk(ahead)) => Some(ahead),
+            Ok(ReadPlan::Disk(ahead)) => Some(ahead).filter(DiskRead::is_sequential),
             _ => None,
         }
     }

@@ -101,10 +101,10 @@ impl Shard {
         let reads = &mut self.ahead.reads;
         let found = reads.iter().enumerate().find_map(|(i, ahead)| {
             let is_free = ahead.log == log && !ahead.is_claimed();
-            let read = ahead.read.instead_of(read).filter(|_| is_free)?;
-            Some((i, read))
+            let instead = ahead.read.instead_of(read).filter(|_| is_free)?;
+            Some((i, instead, ahead.read.offset() == read.offset()))
         });
-        let Some((i, read)) = found else {
+        let Some((i, read, is_same)) = found else {
             return false;
         };
         self.stats.reads_ahead_used += 1;
@@ -116,8 +116,7 @@ impl Shard {
         let State::Here { bytes, found } = reads.swap_remove(i).state else {
             unreachable!("neither under way nor claimed")
         };
-        let is_whole = !found.slices.is_empty() && found.len() <= read.bytes_max();
-        if is_whole {
+        if is_same && !found.slices.is_empty() && found.len() <= read.bytes_max() {
             let Found { slices, next } = found;
             self.read_progressed(reading, index, log, &read, Ok(ReadProgress::Done { slices, next }));
         } else {

@@ -123,6 +123,7 @@ pub struct Producer {
     in_flight_max: usize,
     version: i16,
     is_over: bool,
+    refused: ErrorCode,
 }
 
 impl Producer {
@@ -150,6 +151,7 @@ impl Producer {
             in_flight_max: 1 + random.below(5) as usize,
             version: if by_id { 13 } else { 9 + random.below(5) as i16 },
             is_over: false,
+            refused: ErrorCode::None,
         }
     }
 
@@ -320,6 +322,7 @@ impl Producer {
                 self.give_up(scene);
             }
             _ => {
+                self.refused = error;
                 scene.world.count("produce refused");
                 if scene.is_ending && scene.oracle.is_damaged(self.log()) {
                     // A log that lost records takes none.
@@ -423,10 +426,11 @@ impl Producer {
 
     pub fn describe(&self) -> String {
         format!(
-            "producer of {} with {} batches left, sequences {:?}",
+            "producer of {} with {} batches left, sequences {:?}, last refused with {}",
             self.log(),
             self.batches_left,
-            self.sending.iter().map(|s| s.sequence).collect::<Vec<_>>()
+            self.sending.iter().map(|s| s.sequence).collect::<Vec<_>>(),
+            self.refused
         )
     }
 }

@@ -54,6 +54,7 @@ pub struct Oracle {
     pub retains_all: bool,
     /// Something that was acknowledged may be gone by right.
     pub has_forgotten: bool,
+    has_damage: bool,
     /// The last damage was in a journal.
     in_journal: bool,
     pub acked_records: u64,
@@ -244,6 +245,7 @@ impl Oracle {
 
     /// A bit was flipped on the device.
     pub fn damaged(&mut self, in_journal: bool) {
+        self.has_damage = true;
         self.in_journal = in_journal;
         for truth in self.logs.values_mut() {
             truth.damaged = true;
@@ -267,8 +269,10 @@ impl Oracle {
         }
     }
 
+    /// It may have been on the device when a bit was flipped there: of a log that acknowledged nothing since, nobody knows.
     pub fn is_damaged(&self, log: LogId) -> bool {
-        self.logs.get(&log).is_some_and(|truth| truth.damaged)
+        let truth = self.logs.get(&log);
+        self.has_damage && truth.is_none_or(|truth| truth.damaged || truth.acked.is_empty())
     }
 
     /// Logs whose content is still promised.
