@@ -97,8 +97,18 @@ pub(super) struct Search {
     from_offset: Offset,
     /// The caller's high watermark or last stable offset: nothing from there on is found.
     upto: Offset,
-    /// Its record with the greatest timestamp is wanted, not the first one that is late enough.
-    newest: bool,
+    want: Want,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Want {
+    /// The first record that is late enough.
+    First,
+    /// The first record with the greatest timestamp of all, which is the search's.
+    Newest,
+    /// The same when the greatest timestamp that is known belongs to records below the log's start: every batch counts, and
+    /// this is the best so far.
+    NewestOf(Option<Found>),
 }
 
 /// A batch of this many bytes, not compressed, is searched at once.
@@ -128,20 +138,24 @@ impl Log {
                 let Some(newest) = newest.filter(|segment| segment.max_timestamp >= 0) else {
                     return Ok(ListProgress::Done(None));
                 };
-                let search = Search {
-                    timestamp: newest.max_timestamp,
-                    from_offset: newest.max_timestamp_offset.max(self.start),
+                let is_live = newest.max_timestamp_offset >= self.start;
+                return self.search(Search {
+                    timestamp: if is_live { newest.max_timestamp } else { 0 },
+                    from_offset: if is_live {
+                        newest.max_timestamp_offset
+                    } else {
+                        self.start
+                    },
                     upto,
-                    newest: true,
-                };
-                return self.search(search);
+                    want: if is_live { Want::Newest } else { Want::NewestOf(None) },
+                });
             }
             OffsetSpec::Timestamp(timestamp) => {
                 let search = Search {
                     timestamp,
                     from_offset: self.start,
                     upto,
-                    newest: false,
+                    want: Want::First,
                 };
                 return self.search(search);
             }
@@ -159,7 +173,7 @@ impl Log {
 
     /// The log is not what it was when the search began.
     fn search_again(&mut self, search: Search) -> Result<ListProgress, ReadError> {
-        if search.newest {
+        if !matches!(search.want, Want::First) {
             return self.list_offset(OffsetSpec::MaxTimestamp, search.upto);
         }
         self.search(Search {
@@ -172,7 +186,7 @@ impl Log {
         let candidate =
             |segment: &&super::Segment| segment.next > search.from_offset && segment.max_timestamp >= search.timestamp;
         let Some(segment) = self.segments.iter().find(candidate) else {
-            return Ok(ListProgress::Done(None));
+            return Ok(ListProgress::Done(search.best()));
         };
         if self.damage.iter().any(|range| range.contains(&search.from_offset)) {
             return Err(ReadError::Damaged {
@@ -203,7 +217,12 @@ impl Log {
     }
 
     /// Goes on in the tail, at or behind `from` in the segment.
-    fn search_memory(&self, search: Search, segment_base: Offset, from: Position) -> Result<ListProgress, ReadError> {
+    fn search_memory(
+        &self,
+        mut search: Search,
+        segment_base: Offset,
+        from: Position,
+    ) -> Result<ListProgress, ReadError> {
         let behind = |run: &&super::tail::Run| {
             run.segment_base > segment_base || run.segment_base == segment_base && run.end() > from
         };
@@ -212,43 +231,43 @@ impl Log {
                 if header.max_timestamp >= search.timestamp && header.next_offset() > search.from_offset {
                     let batch = StampedBatch::check(run.bytes.slice(at..at + header.size_bytes));
                     let batch = batch.map_err(damaged(&search))?;
-                    if let Some(progress) = self.search_batch(search, &batch)? {
+                    if let Some(progress) = self.search_batch(&mut search, &batch)? {
                         return Ok(progress);
                     }
                 }
             }
         }
-        Ok(ListProgress::Done(None))
+        Ok(ListProgress::Done(search.best()))
     }
 
-    /// `None` when there is no such record in it.
-    fn search_batch(&self, search: Search, batch: &StampedBatch) -> Result<Option<ListProgress>, ReadError> {
+    /// `None` when the search goes on behind it.
+    fn search_batch(&self, search: &mut Search, batch: &StampedBatch) -> Result<Option<ListProgress>, ReadError> {
         if batch.is_compressed() || batch.size_bytes > AT_ONCE_BYTES_MAX {
             return Ok(Some(ListProgress::Within(Lookup {
-                search,
+                search: *search,
                 generation: self.generation,
                 // What a read brought must stay with the thread that read it.
                 batch: batch.copied(),
             })));
         }
-        let found = search.within(batch).map_err(damaged(&search))?;
-        Ok(found.map(|found| ListProgress::Done(search.visible(found))))
+        let found = search.within(batch).map_err(damaged(search))?;
+        Ok(search.take(found, batch.next_offset()))
     }
 
     /// Takes what a [`Lookup`] brought.
     pub fn finish_lookup(&mut self, done: LookupDone) -> Result<ListProgress, ReadError> {
-        let search = done.search;
+        let mut search = done.search;
         let found = done.found.map_err(damaged(&search));
         if done.generation != self.generation {
             return self.search_again(search);
         }
-        match found? {
-            Some(found) if found.offset < self.start => self.search_again(search),
-            Some(found) => Ok(ListProgress::Done(search.visible(found))),
-            None => self.search(Search {
-                from_offset: done.next_offset,
-                ..search
-            }),
+        let found = found?;
+        if found.is_some_and(|found| found.offset < self.start) {
+            return self.search_again(search);
+        }
+        match search.take(found, done.next_offset) {
+            Some(progress) => Ok(progress),
+            None => self.search(search),
         }
     }
 
@@ -263,7 +282,7 @@ impl Log {
 
     /// Takes what a [`DiskRead`] of [`Log::list_offset`] brought.
     pub fn finish_list(&mut self, read: &DiskRead, bytes: Bytes) -> Result<ListProgress, ReadError> {
-        let Goal::List(search) = read.goal else {
+        let Goal::List(mut search) = read.goal else {
             panic!("{}: a fetch's read finished as a lookup's", self.name)
         };
         if read.generation != self.generation {
@@ -275,7 +294,7 @@ impl Log {
         let ended = walk(&view, Depth::Crc, |batch| {
             let header = &batch.header;
             if header.max_timestamp >= search.timestamp && header.next_offset() > search.from_offset {
-                found = self.search_batch(search, &batch.slice_of(&view));
+                found = self.search_batch(&mut search, &batch.slice_of(&view));
             }
             !matches!(found, Ok(None))
         });
@@ -283,7 +302,8 @@ impl Log {
             None => Ok(found?.expect("the walk ended because of it")),
             Some(Ended::Damaged { .. } | Ended::Zeros) => Err(ReadError::Damaged { offset }),
             Some(Ended::NeedsMore { at, size }) => {
-                if let Some(next) = read.go_on(&view, at, size, STEP_BYTES + BLOCK_BYTES) {
+                if let Some(mut next) = read.go_on(&view, at, size, STEP_BYTES + BLOCK_BYTES) {
+                    next.goal = Goal::List(search);
                     return Ok(ListProgress::More(next));
                 }
                 // The rest of an active segment is in memory; behind a complete one the next candidate follows.
@@ -304,11 +324,11 @@ impl Log {
 
 impl Search {
     fn within(&self, batch: &StampedBatch) -> Result<Option<Found>, RecordError> {
-        let record = if self.newest {
-            let newest = newest_record(batch)?;
-            Some(newest).filter(|(timestamp, _)| *timestamp >= self.timestamp)
-        } else {
-            first_record_since(batch, self.timestamp, self.from_offset)?
+        let record = match self.want {
+            Want::First => first_record_since(batch, self.timestamp, self.from_offset)?,
+            Want::Newest | Want::NewestOf(_) => {
+                newest_record(batch, self.from_offset)?.filter(|(timestamp, _)| *timestamp >= self.timestamp)
+            }
         };
         Ok(record.map(|(timestamp, offset)| Found {
             timestamp,
@@ -317,8 +337,28 @@ impl Search {
         }))
     }
 
-    fn visible(&self, found: Found) -> Option<Found> {
-        Some(found).filter(|found| found.offset < self.upto)
+    /// Takes what a batch that ends before `next_offset` brought. `None` when the search goes on from there.
+    fn take(&mut self, found: Option<Found>, next_offset: Offset) -> Option<ListProgress> {
+        self.from_offset = next_offset;
+        let visible = found.filter(|found| found.offset < self.upto);
+        match self.want {
+            Want::First | Want::Newest => found.map(|_| ListProgress::Done(visible)),
+            Want::NewestOf(_) => {
+                if let Some(better) = visible {
+                    self.timestamp = better.timestamp + 1;
+                    self.want = Want::NewestOf(visible);
+                }
+                None
+            }
+        }
+    }
+
+    /// What is left when there is no further batch.
+    fn best(&self) -> Option<Found> {
+        match self.want {
+            Want::First | Want::Newest => None,
+            Want::NewestOf(best) => best,
+        }
     }
 }
 

@@ -107,16 +107,13 @@ impl Iterator for Records {
     }
 }
 
-/// The first record of the batch that carries its greatest timestamp (ListOffsets -3); the last offset when the broker set
-/// the time. In a window of bounded memory.
-pub fn newest_record(batch: &StampedBatch) -> Result<(i64, Offset), RecordError> {
-    if batch.timestamp_type() == TimestampType::LogAppendTime {
-        return Ok((batch.max_timestamp, batch.last_offset()));
-    }
-    let mut newest = (i64::MIN, batch.base_offset);
+/// Of the batch's records at or after `from_offset` the first one that carries their greatest timestamp (ListOffsets -3). In a
+/// window of bounded memory.
+pub fn newest_record(batch: &StampedBatch, from_offset: Offset) -> Result<Option<(i64, Offset)>, RecordError> {
+    let mut newest: Option<(i64, Offset)> = None;
     skim(batch, |timestamp, offset| {
-        if timestamp > newest.0 {
-            newest = (timestamp, offset);
+        if offset >= from_offset && newest.is_none_or(|(greatest, _)| timestamp > greatest) {
+            newest = Some((timestamp, offset));
         }
         false
     })?;
@@ -230,7 +227,7 @@ mod tests {
                 (4000, 2, 17)
             );
             assert_eq!(all(&batch), javas_records(), "{codec}");
-            assert_eq!(newest_record(&batch), Ok((1_700_000_000_010, 8)));
+            assert_eq!(newest_record(&batch, 0), Ok(Some((1_700_000_000_010, 8))));
         }
     }
 
@@ -302,7 +299,10 @@ mod tests {
                 builder.push(timestamp, None, Some(&vec![1; 50_000 * (timestamp as usize % 4)]), &[]);
             }
             let batch = builder.build_stamped(100, 0);
-            assert_eq!(newest_record(&batch), Ok((9, 101)));
+            assert_eq!(newest_record(&batch, 100), Ok(Some((9, 101))));
+            assert_eq!(newest_record(&batch, 102), Ok(Some((9, 103))));
+            assert_eq!(newest_record(&batch, 104), Ok(Some((3, 104))));
+            assert_eq!(newest_record(&batch, 105), Ok(None));
             assert_eq!(first_record_since(&batch, 6, 100), Ok(Some((9, 101))));
             assert_eq!(first_record_since(&batch, 6, 102), Ok(Some((7, 102))));
             assert_eq!(first_record_since(&batch, 10, 100), Ok(None));
