@@ -1,5 +1,8 @@
 //! The connection's side of a produce: split by owning shard, ask each once, answer in the request's order.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
 use bytes::BytesMut;
 
 use crate::error::ErrorCode;
@@ -42,7 +45,7 @@ impl Shard {
         let mut partitions = Vec::with_capacity(body.partitions.len());
         let mut outcomes = Vec::with_capacity(body.partitions.len());
         let mut by_shard: Vec<Vec<AppendItem>> = (0..self.config.shards).map(|_| Vec::new()).collect();
-        for (slot, partition) in body.partitions.into_iter().enumerate() {
+        for (slot, partition) in each_once(body.partitions).into_iter().enumerate() {
             let ProducePartition {
                 topic,
                 topic_id,
@@ -50,11 +53,8 @@ impl Shard {
                 records,
                 ..
             } = partition;
-            let found = match refused {
-                Some(error) => Err(error),
-                None => self.produced_to(request.version, &topic, topic_id, index),
-            };
-            match found {
+            let found = self.produced_to(request.version, &topic, topic_id, index);
+            match found.and_then(|found| refused.map_or(Ok(found), Err)) {
                 Ok((shard, log)) => {
                     outcomes.push(None);
                     let records = records.unwrap_or_default();
@@ -177,6 +177,25 @@ impl Shard {
             ),
         }
     }
+}
+
+/// Of a partition that is named more than once the last records count, as in Kafka.
+fn each_once(partitions: Vec<ProducePartition>) -> Vec<ProducePartition> {
+    if partitions.len() == 1 {
+        return partitions;
+    }
+    let mut slots = BTreeMap::new();
+    let mut each: Vec<ProducePartition> = Vec::with_capacity(partitions.len());
+    for partition in partitions {
+        match slots.entry((partition.topic.clone(), partition.topic_id, partition.index)) {
+            Entry::Occupied(slot) => each[*slot.get()] = partition,
+            Entry::Vacant(entry) => {
+                entry.insert(each.len());
+                each.push(partition);
+            }
+        }
+    }
+    each
 }
 
 fn answer_of(index: i32, outcome: AppendOutcome) -> PartitionProduceResponse {

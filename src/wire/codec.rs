@@ -299,7 +299,7 @@ impl<'a> Reader<'a> {
 }
 
 /// A string that is a piece of a frame.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Text(Bytes);
 
 impl Text {
