@@ -44,23 +44,19 @@ enum Gather {
 }
 
 impl Shard {
-    pub(super) fn list_offsets(&mut self, request: Request, body: ListOffsetsRequest) {
+    pub(super) fn list_offsets(&mut self, request: Request, mut body: ListOffsetsRequest) {
         let mut outcomes = Vec::new();
         let mut by_shard = self.by_shard();
-        let all = body.topics.iter().flat_map(|topic| &topic.partitions).count();
-        let mut seen = Map::with_capacity_and_hasher(all, Default::default());
-        for topic in &body.topics {
-            for partition in &topic.partitions {
-                *seen.entry((&*topic.name, partition.partition_index)).or_insert(0) += 1;
-            }
-        }
+        let repeated = listed_once(&mut body.topics);
         for topic in &body.topics {
             for partition in &topic.partitions {
                 let slot = outcomes.len();
-                // Kafka answers none of those that are named more than once.
-                let found = match seen[&(&*topic.name, partition.partition_index)] {
-                    1 => self.locate(&topic.name, partition.partition_index),
-                    _ => Err(ErrorCode::InvalidRequest),
+                let found = if repeated.contains(&slot) {
+                    Err(ErrorCode::InvalidRequest)
+                } else if request.version < first_version(partition.timestamp) {
+                    Err(ErrorCode::UnsupportedVersion)
+                } else {
+                    self.locate(&topic.name, partition.partition_index)
                 };
                 outcomes.push(found.err().map(|error| ListOutcome {
                     slot,
@@ -80,7 +76,6 @@ impl Shard {
                 }
             }
         }
-        drop(seen);
         let what = Gather::ListOffsets { body, outcomes };
         self.gather(request, what, by_shard, |items| Ask::ListOffsets { items });
     }
@@ -316,6 +311,7 @@ fn each_once(topics: Vec<DeleteRecordsTopic>) -> Vec<DeleteRecordsTopic> {
         let partitions = topic.partitions.into_iter().map(|p| (p.partition_index, p.offset));
         offsets.entry(topic.name).or_default().extend(partitions);
     }
+    offsets.retain(|_, partitions| !partitions.is_empty());
     let partition = |(partition_index, offset)| DeleteRecordsPartition {
         partition_index,
         offset,
@@ -325,6 +321,41 @@ fn each_once(topics: Vec<DeleteRecordsTopic>) -> Vec<DeleteRecordsTopic> {
         partitions: partitions.into_iter().map(partition).collect(),
     });
     topics.collect()
+}
+
+/// Leaves each partition once, and those of a topic together. Returns those that were named more than once, by their place:
+/// Kafka lists no offset of them.
+fn listed_once(topics: &mut Vec<ListOffsetsTopic>) -> BTreeSet<usize> {
+    let mut named: BTreeMap<String, BTreeMap<i32, (ListOffsetsPartition, bool)>> = BTreeMap::new();
+    for topic in topics.drain(..) {
+        let of_topic = named.entry(topic.name).or_default();
+        for partition in topic.partitions {
+            let index = partition.partition_index;
+            let is_repeated = of_topic.contains_key(&index);
+            of_topic.insert(index, (partition, is_repeated));
+        }
+    }
+    let all = named.values().flat_map(BTreeMap::values).enumerate();
+    let repeated = all
+        .filter(|(_, (_, is_repeated))| *is_repeated)
+        .map(|(slot, _)| slot)
+        .collect();
+    named.retain(|_, partitions| !partitions.is_empty());
+    topics.extend(named.into_iter().map(|(name, partitions)| ListOffsetsTopic {
+        name,
+        partitions: partitions.into_values().map(|(partition, _)| partition).collect(),
+    }));
+    repeated
+}
+
+/// The first version of ListOffsets in which this timestamp means something (KIP-734, KIP-405, KIP-1005).
+fn first_version(timestamp: i64) -> i16 {
+    match timestamp {
+        -3 => 7,
+        -4 => 8,
+        -5 => 9,
+        _ => 0,
+    }
 }
 
 /// Puts each outcome in its place in the request.
@@ -338,6 +369,27 @@ fn fill<T>(outcomes: &mut [Option<T>], items: Vec<T>, slot: fn(&T) -> usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn offsets_of_a_partition_that_is_named_twice_are_not_listed() {
+        let topic = |name: &str, partitions: &[i32]| ListOffsetsTopic {
+            name: name.into(),
+            partitions: (partitions.iter())
+                .map(|&partition_index| ListOffsetsPartition {
+                    partition_index,
+                    ..Default::default()
+                })
+                .collect(),
+        };
+        let mut topics = vec![
+            topic("b", &[1, 0, 1]),
+            topic("c", &[]),
+            topic("a", &[1]),
+            topic("b", &[2]),
+        ];
+        assert_eq!(listed_once(&mut topics), BTreeSet::from([2]));
+        assert_eq!(topics, [topic("a", &[1]), topic("b", &[0, 1, 2])]);
+    }
 
     #[test]
     fn the_last_offset_of_a_partition_counts() {
