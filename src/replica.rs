@@ -19,7 +19,7 @@ pub enum Role {
 pub struct Leader {
     /// Brokers whose copies count, this one included.
     pub in_sync: Vec<NodeId>,
-    /// `min.insync.replicas` of the topic.
+    /// `min.insync.replicas` of the topic, or all replicas where there are fewer.
     pub in_sync_min: usize,
 }
 

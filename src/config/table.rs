@@ -162,7 +162,7 @@ topic_settings! {
     /// Whether a record's timestamp is the producer's (CreateTime) or the broker's at append (LogAppendTime).
     message_timestamp_type: TimestampType = "message.timestamp.type", Text, "CreateTime", OneOf(TimestampType::NAMES),
         [broker("log.message.timestamp.type", "CreateTime")];
-    /// How many in-sync replicas, the leader among them, a produce with acks=all needs; with fewer it is refused.
+    /// How many in-sync replicas, the leader among them, a produce with acks=all needs; with fewer it is refused. At most as many as there are replicas.
     min_insync_replicas: i32 = "min.insync.replicas", Int, "1", AtLeast(1), [broker("min.insync.replicas", "1")];
     /// The size above which a partition's oldest segments are deleted, in bytes; -1 is no limit.
     retention_bytes: Option<i64> = "retention.bytes", Long, "-1", Any, [broker("log.retention.bytes", "-1")];

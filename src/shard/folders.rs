@@ -196,9 +196,9 @@ impl Shard {
         if let Some(partition) = self.partitions.get_mut(&log) {
             partition.log.set_config(LogConfig::from(&*topic.config));
             partition.config = topic.config.clone();
-            partition
-                .replica
-                .set_in_sync_min(topic.config.min_insync_replicas.max(1) as usize);
+            if let Some(registration) = topic.partitions.get(&log.partition) {
+                partition.replica.set_in_sync_min(in_sync_min(registration, topic));
+            }
         }
     }
 
@@ -560,8 +560,14 @@ fn next_step(
 pub(super) fn leader_of(registration: &PartitionRegistration, topic: &Topic) -> Leader {
     Leader {
         in_sync: registration.isr.clone(),
-        in_sync_min: topic.config.min_insync_replicas.max(1) as usize,
+        in_sync_min: in_sync_min(registration, topic),
     }
+}
+
+/// No more than there are replicas: a topic would never take a record otherwise.
+fn in_sync_min(registration: &PartitionRegistration, topic: &Topic) -> usize {
+    let wanted = topic.config.min_insync_replicas.max(1) as usize;
+    wanted.min(registration.replicas.len())
 }
 
 /// The name of a log's folder before it is in place, and when it is to be removed.
