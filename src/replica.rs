@@ -79,7 +79,7 @@ impl Replica {
     pub fn check_epoch(&self, claimed: LeaderEpoch) -> Result<(), ErrorCode> {
         match &self.role {
             Role::Offline { .. } => Err(ErrorCode::KafkaStorageError),
-            Role::Leader(_) if claimed < 0 || claimed == self.leader_epoch => Ok(()),
+            Role::Leader(_) if claimed == -1 || claimed == self.leader_epoch => Ok(()),
             Role::Leader(_) if claimed < self.leader_epoch => Err(ErrorCode::FencedLeaderEpoch),
             Role::Leader(_) => Err(ErrorCode::UnknownLeaderEpoch),
         }

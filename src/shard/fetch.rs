@@ -108,7 +108,8 @@ impl Shard {
                     log,
                     offset: wanted.offset,
                     bytes_max: wanted.bytes_max.max(0) as usize,
-                    leader_epoch: wanted.leader_epoch,
+                    // Below zero says nothing here, elsewhere only -1.
+                    leader_epoch: wanted.leader_epoch.max(-1),
                     last_fetched_epoch: wanted.last_fetched_epoch,
                     read_committed,
                 });
