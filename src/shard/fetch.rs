@@ -285,16 +285,20 @@ impl Shard {
             context,
             names,
             outcomes,
+            items,
             bytes_max,
             ..
         } = fetching;
+        let mut asked: Vec<Option<&ReadItem>> = vec![None; names.len()];
+        items.iter().flatten().for_each(|item| asked[item.slot] = Some(item));
         let mut answers = Vec::with_capacity(names.len());
         let (mut bytes_left, mut has_any) = (bytes_max, false);
-        for (name, outcome) in names.iter().zip(outcomes) {
+        for ((name, outcome), asked) in names.iter().zip(outcomes).zip(asked) {
             let mut outcome = outcome.expect("every shard has answered");
             let bytes: usize = outcome.slices.iter().map(Bytes::len).sum();
-            // Only the first partition that has anything may exceed the limit; who finds no room is served next time.
-            if bytes > bytes_left && has_any {
+            // Only the first partition that has anything may exceed a limit; who finds no room is served next time.
+            let limit = asked.map_or(0, |asked| asked.bytes_max.min(bytes_left));
+            if bytes > limit && has_any {
                 outcome.slices.clear();
             }
             has_any |= !outcome.slices.is_empty();
@@ -310,12 +314,21 @@ impl Shard {
             {
                 continue;
             }
+            // As in Kafka an error comes without offsets.
+            let offset = |offset| if outcome.error.is_none() { offset } else { -1 };
+            let aborted_transactions = match outcome.error {
+                ErrorCode::UnknownTopicOrPartition | ErrorCode::UnknownTopicId => Some(Vec::new()),
+                ErrorCode::None if asked.is_some_and(|asked| asked.read_committed) => Some(Vec::new()),
+                // Nobody hears of transactions who reads uncommitted records.
+                _ => None,
+            };
             let mut data = PartitionData {
                 partition_index: name.partition,
                 error_code: outcome.error.code(),
-                high_watermark: outcome.high_watermark,
-                last_stable_offset: outcome.last_stable_offset,
-                log_start_offset: outcome.log_start,
+                high_watermark: offset(outcome.high_watermark),
+                last_stable_offset: offset(outcome.last_stable_offset),
+                log_start_offset: offset(outcome.log_start),
+                aborted_transactions,
                 ..Default::default()
             };
             if let Some((epoch, end_offset)) = outcome.diverging {
