@@ -145,6 +145,10 @@ impl Shard {
     }
 
     pub(super) fn init_producer_id(&mut self, request: Request, body: InitProducerIdRequest) {
+        let has_half_an_id = (body.producer_id == -1) != (body.producer_epoch == -1);
+        if body.transactional_id.as_deref() == Some("") || has_half_an_id {
+            return self.respond_producer_id(request, Err(ErrorCode::InvalidRequest));
+        }
         if body.transactional_id.is_some() {
             // Transactions need their coordinator, which this broker does not have yet.
             return self.respond_producer_id(request, Err(ErrorCode::CoordinatorNotAvailable));
@@ -195,6 +199,7 @@ impl Shard {
             },
             Err(error) => InitProducerIdResponse {
                 error_code: error.code(),
+                producer_epoch: -1,
                 ..Default::default()
             },
         };
