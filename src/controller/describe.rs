@@ -97,7 +97,7 @@ impl MetadataReply {
                 (true, _) if wanted.topic_id.is_zero() => continue,
                 (true, _) => image.topic_by_id(wanted.topic_id),
                 (false, Some(name)) => image.topic(name),
-                (false, None) => continue,
+                (false, None) => None,
             };
             if !seen.insert((wanted.topic_id, wanted.name.as_deref().filter(|_| !by_id))) {
                 continue;
@@ -113,6 +113,9 @@ impl MetadataReply {
                         self.missing.push(name.clone());
                     }
                     missing_topic(code, Some(name), Uuid::ZERO)
+                }
+                (None, None) if wanted.topic_id.is_zero() => {
+                    missing_topic(ErrorCode::InvalidRequest, Some(""), Uuid::ZERO)
                 }
                 (None, _) => missing_topic(ErrorCode::UnknownTopicId, None, wanted.topic_id),
             };

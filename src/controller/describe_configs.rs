@@ -20,7 +20,8 @@ pub fn describe_configs(image: &Image, request: &DescribeConfigsRequest) -> Desc
         let error = entries.as_ref().err().cloned();
         DescribeConfigsResult {
             error_code: error.as_ref().map_or(0, |e| e.code.code()),
-            error_message: error.and_then(|e| e.message),
+            // Empty, not null, where there is nothing to say.
+            error_message: Some(error.and_then(|e| e.message).unwrap_or_default()),
             resource_type: resource.resource_type,
             resource_name: resource.resource_name.clone(),
             configs: entries
