@@ -543,6 +543,10 @@ fn check_records(bytes: &[u8], limits: &Limits, now_ms: i64, room: &mut usize) -
     if bytes.is_empty() {
         return Err(RecordError::Empty);
     }
+    // A single message of an old format may be shorter than a header.
+    if let Some(&magic @ (0 | 1)) = bytes.get(MAGIC_AT) {
+        return Err(RecordError::OldFormat { magic });
+    }
     let header = Header::decode(bytes)?;
     check_header(bytes, &header, limits)?;
     let rules = Rules {
