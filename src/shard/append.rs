@@ -270,7 +270,9 @@ impl Shard {
             }
             Err(error) => {
                 let message = Some(error.to_string());
-                self.append_done(at, AppendOutcome::refused(at.slot, error.code(), message));
+                let refused = AppendOutcome::refused(at.slot, error.code(), message);
+                // Where the log begins says whether retention may have taken what the producer goes by.
+                self.append_done(at, AppendOutcome { log_start, ..refused });
             }
         }
     }
