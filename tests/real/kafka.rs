@@ -1,6 +1,6 @@
 //! Apache Kafka's own tools, and a Kafka node beside ours.
 
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -29,6 +29,16 @@ pub fn kafka_at(address: &str, arguments: &[&str]) -> String {
     kafka(&[arguments, &["--bootstrap-server", address]].concat())
 }
 
+/// Two ports in a row that nobody listens on now.
+pub fn free_ports() -> u16 {
+    loop {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        if port < u16::MAX && TcpListener::bind(("127.0.0.1", port + 1)).is_ok() {
+            return port;
+        }
+    }
+}
+
 /// A running node of Apache Kafka. Dropping it kills it.
 pub struct Node {
     pid: String,
@@ -37,8 +47,8 @@ pub struct Node {
 
 impl Node {
     /// Starts broker and controller, on `port` and the one after it, with the data in `logs` below this folder.
-    pub fn start(folder: &Path, port: u16) -> Node {
-        let pid = kafka(&["start", &port.to_string(), folder.to_str().unwrap()]);
+    pub fn start(folder: &Path, port: u16, settings: &[&str]) -> Node {
+        let pid = kafka(&[&["start", &port.to_string(), folder.to_str().unwrap()], settings].concat());
         let address = format!("127.0.0.1:{port}");
         wait_for("Kafka to listen", || TcpStream::connect(&address).ok());
         let pid = pid.trim().to_owned();

@@ -4,6 +4,7 @@
 //! tools/test skips by these names what a machine lacks.
 
 mod bad_input;
+mod beside_kafka;
 mod broker;
 mod client;
 mod crash;

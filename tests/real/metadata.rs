@@ -195,11 +195,10 @@ fn a_folder_is_read_back() {
 
 /// Against Kafka's own tools and broker: `tools/kafka`.
 mod java {
-    use std::net::TcpListener;
 
     use super::*;
     use crate::broker::{Broker, run_ok};
-    use crate::kafka::{Node, TOOL_TIME, command, kafka, kafka_at};
+    use crate::kafka::{Node, TOOL_TIME, command, free_ports, kafka, kafka_at};
 
     fn records(dump: &str, kind: &str) -> usize {
         dump.matches(&format!(r#""type":"{kind}""#)).count()
@@ -292,16 +291,6 @@ mod java {
         }
     }
 
-    /// Two ports in a row that nobody listens on now.
-    fn free_ports() -> u16 {
-        loop {
-            let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-            if port < u16::MAX && TcpListener::bind(("127.0.0.1", port + 1)).is_ok() {
-                return port;
-            }
-        }
-    }
-
     #[test]
     fn a_java_controller_continues_the_folder() {
         let dir = tempfile::tempdir().unwrap();
@@ -310,7 +299,7 @@ mod java {
         let folder = Folder::make(&logs, port);
         let end = folder.replay.next_offset();
 
-        let kafka_node = Node::start(dir.path(), port);
+        let kafka_node = Node::start(dir.path(), port, &[]);
         create(&kafka_node.address, "made-by-kafka");
         let described = kafka_at(&kafka_node.address, &["topics", "--describe"]);
         assert!(
@@ -401,7 +390,7 @@ mod java {
         let before = replay_log(&logs);
 
         let port = free_ports();
-        let kafka_node = Node::start(dir.path(), port);
+        let kafka_node = Node::start(dir.path(), port, &[]);
         create(&kafka_node.address, "made-by-kafka");
         let described = kafka_at(&kafka_node.address, &["topics", "--describe"]);
         assert!(
