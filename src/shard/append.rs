@@ -153,7 +153,8 @@ impl Shard {
                 match self.check_inline(records, &limits, recompress) {
                     Ok(Ok(batch)) => batch,
                     Ok(Err(error)) => {
-                        self.append_done(pending.at, refused_batch(pending.at.slot, &error));
+                        let log_start = self.partition(log).log.start();
+                        self.append_done(pending.at, refused_batch(pending.at.slot, &error, log_start));
                         return Progress::Done;
                     }
                     Err(records) => {
@@ -293,8 +294,9 @@ impl Shard {
             Ok(batch) => pending.state = Checked::Yes(batch),
             Err(error) => {
                 let at = pending.at;
+                let log_start = partition.log.start();
                 partition.pending.pop_front();
-                self.append_done(at, refused_batch(at.slot, &error));
+                self.append_done(at, refused_batch(at.slot, &error, log_start));
             }
         }
         self.advance_appends(log);
@@ -396,9 +398,17 @@ fn recompressed(batch: Batch, recompress: Option<Compression>, limits: &Limits) 
     }
 }
 
-fn refused_batch(slot: usize, error: &RecordError) -> AppendOutcome {
+fn refused_batch(slot: usize, error: &RecordError, log_start: Offset) -> AppendOutcome {
+    use RecordError::{Empty, MoreThanOneBatch, OldFormat, ZstdNotAllowed};
+    // Kafka finds these before it looks at the log.
+    let is_request = matches!(
+        error,
+        Empty | MoreThanOneBatch { .. } | OldFormat { .. } | ZstdNotAllowed
+    );
+    let is_known = matches!(error.code(), ErrorCode::CorruptMessage | ErrorCode::MessageTooLarge);
     AppendOutcome {
         record_index: error.record_index(),
+        log_start: if is_request || is_known { -1 } else { log_start },
         ..AppendOutcome::refused(slot, error.code(), Some(error.to_string()))
     }
 }
