@@ -153,6 +153,8 @@ pub(super) struct World {
     /// What a client was told.
     pub acknowledged: Offset,
     pub durable_start: Offset,
+    /// Nothing from here on was to be deleted.
+    pub start_max: Offset,
     pub point: Option<RecoveryPoint>,
     pub sequence: i32,
     /// Segments or the recovery point were taken away: producers need not be what they were.
@@ -209,6 +211,7 @@ impl World {
             batches: Vec::new(),
             acknowledged: 0,
             durable_start: 0,
+            start_max: 0,
             point: None,
             sequence: 0,
             producers_may_differ: false,
@@ -368,6 +371,7 @@ impl World {
     pub fn raise_start(&mut self, offset: Offset) {
         if offset <= self.log.durable() && self.log.raise_start(offset) {
             self.frames.push(Replay::Start { offset });
+            self.start_max = self.start_max.max(offset);
         }
     }
 
@@ -397,6 +401,11 @@ impl World {
         let mut random = self.random.clone();
         self.disk.fail(&mut random);
         self.random = random;
+        self.kill();
+    }
+
+    /// What the files hold stays; of what the journal was only asked to write, a part.
+    pub fn kill(&mut self) {
         let torn = self.frames.len() - self.durable_frames;
         let kept = self.durable_frames + self.random.below(torn as u64 + 1) as usize;
         self.frames.truncate(kept);
@@ -468,7 +477,7 @@ impl World {
     pub fn start(&mut self) -> (Vec<String>, u64) {
         let mut recovering = self.recovering();
         while self.read_once(&mut recovering) {}
-        let recovered = recovering.finish();
+        let recovered = recovering.finish(&mut self.files);
         for (file, len) in &recovered.cut {
             self.disk
                 .files
@@ -478,6 +487,7 @@ impl World {
                 .resize(*len as usize, 0);
             self.disk.sync(&file.path);
         }
+        let changes_names = !recovered.remove.is_empty() || !recovered.aside.is_empty();
         for path in &recovered.remove {
             self.disk.remove(path);
         }
@@ -485,7 +495,9 @@ impl World {
             let file = self.disk.files.remove(&from).expect("it exists");
             self.disk.files.insert(to, file);
         }
-        self.disk.sync_folder();
+        if changes_names {
+            self.disk.sync_folder();
+        }
         self.log = recovered.log;
         self.point = None;
         self.durable_frames = self.frames.len();
@@ -503,7 +515,7 @@ impl World {
         );
         self.batches.retain(|batch| batch.base < end);
         assert_eq!(self.batches.last().map_or(0, |last| last.next), end);
-        assert!(self.log.start() >= self.durable_start);
+        assert!((self.durable_start..=self.start_max).contains(&self.log.start()));
         assert!(self.log.durable() == end && self.log.applied() <= end);
         self.acknowledged = end;
         self.durable_start = self.log.start();
@@ -638,6 +650,11 @@ enum Op {
         with_tail: bool,
         parts: usize,
     },
+    HalfCheckpointThenKill {
+        bytes_max: usize,
+        with_tail: bool,
+        parts: usize,
+    },
     TrimJournal,
     Carry,
     TakePoint,
@@ -672,7 +689,8 @@ fn op() -> impl Strategy<Value = Op> {
         6 => (1..5usize, 3000..12_000usize).prop_map(|(records, value_bytes)| Op::Append { records, value_bytes }),
         8 => Just(Op::Commit),
         6 => (bytes.clone(), any::<bool>()).prop_map(|(bytes_max, with_tail)| Op::Checkpoint { bytes_max, with_tail }),
-        2 => (bytes, any::<bool>(), 0..6usize).prop_map(|(bytes_max, with_tail, parts)| Op::HalfCheckpointThenPowerCut { bytes_max, with_tail, parts }),
+        2 => (bytes.clone(), any::<bool>(), 0..6usize).prop_map(|(bytes_max, with_tail, parts)| Op::HalfCheckpointThenPowerCut { bytes_max, with_tail, parts }),
+        2 => (bytes, any::<bool>(), 0..6usize).prop_map(|(bytes_max, with_tail, parts)| Op::HalfCheckpointThenKill { bytes_max, with_tail, parts }),
         3 => Just(Op::TrimJournal),
         1 => Just(Op::Carry),
         3 => Just(Op::TakePoint),
@@ -703,6 +721,16 @@ fn run(seed: u64, ops: Vec<Op>) {
             } => {
                 world.checkpoint(bytes_max, with_tail, parts);
                 world.power_cut();
+                let (report, _) = world.start();
+                world.check_recovered(&report);
+            }
+            Op::HalfCheckpointThenKill {
+                bytes_max,
+                with_tail,
+                parts,
+            } => {
+                world.checkpoint(bytes_max, with_tail, parts);
+                world.kill();
                 let (report, _) = world.start();
                 world.check_recovered(&report);
             }

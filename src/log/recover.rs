@@ -640,7 +640,7 @@ impl Recovering {
     }
 
     /// After [`RecoveryStep::Done`].
-    pub fn finish(mut self) -> Recovered {
+    pub fn finish(mut self, files: &mut FileIds) -> Recovered {
         self.log.applied = self.next.max(self.log.segments.back().map_or(0, |last| last.next));
         self.replay_frames();
         self.settle_unvisited();
@@ -696,7 +696,7 @@ impl Recovering {
         let active = log.segments.back_mut().expect("it was made");
         let bytes = self.file_bytes.get(&active.base).copied().unwrap_or(0);
         if !log.is_read_only && bytes > active.written && (bytes > active.size || self.cut.is_some()) {
-            cut.extend(active.file().map(|file| (file, active.written)));
+            cut.push((active.open(files), active.written));
             active.exact = active.size == active.written;
         }
         if self.scanned_bytes > BLOCK_BYTES || self.is_damaged {

@@ -5,7 +5,7 @@ use bytes::{Bytes, BytesMut};
 use crate::error::ErrorCode;
 use crate::record::batch::inflated_bytes_max;
 use crate::record::{Batch, BatchBuilder, Codec, Limits, StampedBatch};
-use crate::types::{FileIds, Offset, Random};
+use crate::types::{BLOCK_BYTES, FileIds, Offset, Random};
 
 use super::model::{DIR, EPOCH, World};
 use super::point::Point;
@@ -227,6 +227,60 @@ fn a_segment_whose_frames_the_power_took_is_put_aside() {
     assert_eq!(report, [""; 0]);
     world.check_all();
     assert!(world.disk.files.keys().any(|path| path.ends_with(".stray")));
+}
+
+/// Of what was written and not flushed the power took the frames, and left the records in the segment.
+#[test]
+fn what_lies_behind_the_end_is_not_the_log_of_a_later_start() {
+    const WHOLE_BLOCK: usize = 4026;
+    let mut world = World::with_segments(1, 1 << 20);
+    for _ in 0..6 {
+        world.append(1, WHOLE_BLOCK);
+        assert_eq!(world.batches.last().unwrap().bytes.len() as u64, BLOCK_BYTES);
+    }
+    world.commit();
+    assert!(world.checkpoint(1 << 20, false, usize::MAX));
+    let end = 3;
+    let is_flushed = |frame: &Replay| !matches!(frame, Replay::Append(append) if append.base_offset >= end);
+    world.frames.retain(is_flushed);
+    world.batches.truncate(end as usize);
+    world.acknowledged = end;
+    let (report, _) = world.start();
+    world.check_recovered(&report);
+    // The log comes to end where one of those batches begins, and it has that batch's offset.
+    world.append(1, WHOLE_BLOCK);
+    world.commit();
+    assert!(world.checkpoint(1 << 20, false, usize::MAX));
+    world.take_point();
+    world.trim_journal();
+    assert!(world.frames.is_empty());
+    let (report, _) = world.start();
+    world.check_recovered(&report);
+}
+
+/// The process is killed when the kernel alone knows of the segment, and the next one writes to what it finds.
+#[test]
+fn a_segment_that_a_start_finds_is_not_a_synced_one() {
+    for seed in 0..10 {
+        let mut world = World::new(seed);
+        for _ in 0..3 {
+            world.append(1, 5_000);
+        }
+        world.take_point();
+        world.commit();
+        world.trim_journal();
+        // All but the sync of the folder.
+        assert!(!world.checkpoint(1 << 20, false, 3));
+        let (report, _) = world.start();
+        world.check_recovered(&report);
+        while world.log.wants_checkpoint() {
+            assert!(world.checkpoint(1 << 20, false, usize::MAX));
+        }
+        world.trim_journal();
+        world.power_cut();
+        let (report, _) = world.start();
+        world.check_recovered(&report);
+    }
 }
 
 #[test]

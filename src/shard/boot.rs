@@ -457,7 +457,8 @@ impl Shard {
                 self.disk(Op::Boot(BootOp::LogRead(log)), DiskOp::Read { file, position, len });
             }
             RecoveryStep::Done => {
-                let recovered = log_boot.recovering.take().expect("just seen").finish();
+                let recovering = log_boot.recovering.take().expect("just seen");
+                let recovered = recovering.finish(&mut self.files);
                 self.stats.log_recovered(&recovered);
                 let log_boot = self.log_boot(log);
                 for line in &recovered.report {
