@@ -29,8 +29,7 @@ use super::{CONTROLLER, Shard, Stage};
 const LOGS_AT_ONCE: usize = 64;
 
 pub struct Boot {
-    /// The data folder's names. They count once the folder is synced: a process that was killed may have left some that only
-    /// the kernel knows, and what is applied to their files must not vanish with them.
+    /// The data folder's names.
     pub(super) root: Vec<Entry>,
     recovery: Option<Recovery>,
     frames: BTreeMap<LogId, Frames>,
@@ -78,7 +77,6 @@ struct LogBoot {
 /// Whose completion it is.
 pub enum BootOp {
     Root,
-    RootSynced,
     RingRead,
     /// One of the operations that make the ring file anew; how many follow.
     RingMade {
@@ -135,14 +133,10 @@ impl Shard {
             BootOp::Root => match result {
                 Ok(DiskReply::Entries(entries)) => {
                     self.boot().root = entries;
-                    self.disk(Op::Boot(BootOp::RootSynced), DiskOp::SyncDir { path: String::new() });
+                    self.root_listed();
                 }
                 Ok(other) => unreachable!("a folder's names, not {other:?}"),
                 Err(error) => self.fatal(format!("cannot list the data folder: {error}")),
-            },
-            BootOp::RootSynced => match result {
-                Ok(_) => self.root_synced(),
-                Err(error) => self.fatal(format!("cannot sync the data folder: {error}")),
             },
             BootOp::RingRead => match result {
                 Ok(DiskReply::Bytes(bytes)) => {
@@ -197,7 +191,7 @@ impl Shard {
         }
     }
 
-    fn root_synced(&mut self) {
+    fn root_listed(&mut self) {
         let ring = self.commit.ring.clone();
         let found = (self.boot().root)
             .iter()

@@ -134,6 +134,8 @@ impl Shard {
                 }
                 Err(error) => return self.fatal(format!("{}/{error}", self.config.data_dir)),
             };
+            // Replacing a file syncs its folder. A process that was killed may have left names here that only the kernel knows:
+            // they count from now on, before a shard has metadata and finds its partitions' folders among them.
             let has_journals = self.boot().has_journals;
             let left = VecDeque::from([self.write_format(has_journals)]);
             return self.kraft_disk(

@@ -7,13 +7,14 @@
 //! the changes since the folder's last sync, as on a journalling file system.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use bytes::Bytes;
 
 use crate::shard::effect::{BLOCK_BYTES, DiskError, DiskOp, DiskReply, Entry, OPERATION_BYTES_MAX};
 use crate::types::Random;
 
-const SECTOR: usize = 512;
+pub const SECTOR: usize = 512;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Node {
@@ -407,6 +408,13 @@ impl SimDisk {
         self.dirs.iter().any(|dir| dir.pending.iter().any(made))
     }
 
+    /// A power cut leaves this name.
+    #[cfg(test)]
+    pub fn is_synced(&self, path: &str) -> bool {
+        let (parent, name) = self.parent(path).expect("the caller knows it");
+        self.dirs[parent].durable.contains_key(&name)
+    }
+
     /// The process that held the descriptors is gone.
     pub fn close_all(&mut self) {
         self.open.clear();
@@ -474,6 +482,32 @@ impl SimDisk {
             }
             _ => false,
         }
+    }
+
+    /// A sector of a file comes back as zeros, on the device too. False when it is nothing else, or the file is not that long.
+    pub fn lose_sector(&mut self, path: &str, position: usize) -> bool {
+        let Ok(Node::File(i)) = self.find(path) else {
+            return false;
+        };
+        let inode = &mut self.inodes[i];
+        let from = position / SECTOR * SECTOR;
+        let mut changed = false;
+        for bytes in [&mut inode.live, &mut inode.durable] {
+            let Some(sector) = bytes.get_mut(from..from + SECTOR) else {
+                return false;
+            };
+            changed |= sector.iter().any(|byte| *byte != 0);
+            sector.fill(0);
+        }
+        changed
+    }
+
+    /// Content of a file, as far as it goes.
+    pub fn content(&self, path: &str, range: Range<usize>) -> &[u8] {
+        let Ok(Node::File(i)) = self.find(path) else {
+            return &[];
+        };
+        self.inodes[i].live.get(range).unwrap_or_default()
     }
 
     /// Paths of all files, sorted.

@@ -10,7 +10,8 @@ use crate::error::ErrorCode;
 use crate::log::side_files;
 use crate::record::{BatchBuilder, Header};
 use crate::shard::effect::{DiskOp, DiskReply};
-use crate::types::{ConnId, Offset, TopicId, Uuid};
+use crate::shard::{owner, ring_path};
+use crate::types::{ConnId, LogId, Offset, TopicId, Uuid};
 use crate::wire::api::Request;
 use crate::wire::frame;
 use crate::wire::offsets::*;
@@ -295,7 +296,7 @@ fn a_topic_is_made_anew_on_another_shard() {
 
 #[test]
 fn a_topic_with_the_longest_name_is_made_anew() {
-    made_anew(&"x".repeat(249), 100..110);
+    made_anew(&"x".repeat(249), 100..120);
 }
 
 fn made_anew(name: &str, seeds: Range<u64>) {
@@ -429,6 +430,60 @@ fn a_topic_is_made_while_the_broker_stops() {
         assert_eq!(script.end_offset("t", 0), 1, "seed {seed}");
         script.stop();
         assert_eq!(script.counted("shard sealed"), 2 * u64::from(SHARDS), "seed {seed}");
+    }
+}
+
+/// A process is killed when only the kernel knows of a folder's name, and the next one finds it.
+#[test]
+fn a_folder_that_a_start_finds_is_synced_before_anybody_is_served() {
+    let mut unsynced = 0;
+    for seed in 0..10 {
+        let mut script = Script::start(seed);
+        script.send(&creation("t", 1), 7);
+        script.until("a folder", |script, _| {
+            script.world.disk.len("t-0/partition.metadata").is_some()
+        });
+        script.kill();
+        unsynced += u32::from(!script.world.disk.is_synced("t-0"));
+        script.restart();
+        assert!(script.world.disk.is_synced("t-0"), "seed {seed}");
+    }
+    assert!(unsynced > 0);
+}
+
+/// A bit of the journal's last frame of a log flips: of what says whose it is, or of its record.
+#[test]
+fn the_last_frame_of_a_log_is_damaged() {
+    for behind in [0, 1_000] {
+        let mut script = Script::start(1);
+        let (id, other) = (script.create("t", 1), script.create("other", 3));
+        for _ in 0..3 {
+            script.produce(id, 0).unwrap();
+        }
+        // Commits behind it, which prove that it was complete.
+        for number in 0..9 {
+            script.produce(other, number % 3).unwrap();
+        }
+        script.kill();
+        let log = LogId {
+            topic: id,
+            partition: 0,
+        };
+        let ring = ring_path(owner(log, SHARDS));
+        let content = script.world.disk.content(&ring, 0..1 << 20);
+        let last = content.windows(id.0.len()).rposition(|bytes| bytes == id.0);
+        let position = last.expect("it was produced to") + behind;
+        assert!(script.world.disk.flip(&ring, position, 0));
+        script.restart();
+        assert_eq!(script.fetch(id, 0), Ok(vec![0, 1]));
+        assert_eq!(
+            script.produce(id, 0),
+            Err(ErrorCode::KafkaStorageError),
+            "its offset was another's"
+        );
+        for partition in 0..3 {
+            assert_eq!(script.produce(other, partition), Ok(3));
+        }
     }
 }
 
