@@ -324,8 +324,7 @@ impl Producer {
             _ => {
                 self.refused = error;
                 scene.world.count("produce refused");
-                if scene.is_ending && scene.oracle.is_damaged(self.log()) {
-                    // A log that lost records takes none.
+                if scene.is_ending && scene.oracle.may_be_read_only(self.log()) {
                     return self.give_up(scene);
                 }
                 if self.idempotent {
@@ -385,6 +384,7 @@ impl Client for Producer {
             FromBroker::Refused => {
                 self.line.is_connecting = false;
                 self.line.tick_in(scene, 20_000);
+                return;
             }
             FromBroker::Response(conn, bytes) if Some(conn) == self.line.conn => {
                 self.answered(scene, &bytes);

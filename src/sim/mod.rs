@@ -13,13 +13,16 @@ pub mod world;
 use std::collections::BTreeMap;
 
 use crate::config::BrokerConfig;
+use crate::journal::RING_START;
+use crate::journal::format::{Superblock, SuperblockRead};
 use crate::shard::effect::{BLOCK_BYTES, DiskOp};
 use crate::shard::{format, ring_path};
 use crate::types::{LogId, Offset, Random, ShardId};
 
 use client::{Administrator, Client, Consumer, Producer, Scene, Topics};
+use disk::SECTOR;
 use oracle::{Oracle, Reported};
-use world::{Faults, FromBroker, Moment, World};
+use world::{Faults, FromBroker, Moment, RingWrite, Slow, World};
 
 /// How a life of the broker ends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -106,8 +109,10 @@ pub const SOMETIMES: &[&str] = &[
     "sequence lost with the power",
     "set carried forward",
     "shard sealed",
+    "sector of a journal lost",
     "sealing for another number of shards failed",
     "stop while starting",
+    "superblock damaged",
     "superblock written",
     "time looked up",
     "time looked up on a worker",
@@ -248,7 +253,12 @@ impl History {
         world.faults = Faults {
             disk_us_max: [100, 2_000, 20_000][random.below(3) as usize],
             disk_slow_one_in: [0, 0, 20][random.below(3) as usize],
-            superblocks_slow: random.below(6) == 0,
+            slow: match random.below(18) {
+                0..=2 => Slow::Superblocks,
+                3..=4 => Slow::Segments,
+                5..=6 => Slow::Replacing,
+                _ => Slow::Nothing,
+            },
             net_us_max: [50, 500][random.below(2) as usize],
             io_error_one_in: 0,
         };
@@ -347,6 +357,11 @@ impl History {
             let moment = match was_killed && self.world.random.below(2) == 0 {
                 true => Moment::Names,
                 false => Moment::ALL[self.world.random.below(Moment::ALL.len() as u64) as usize],
+            };
+            // Those of a start come before anything counts that this life does.
+            let effects = match moment == Moment::Superblock && self.world.random.below(3) == 0 {
+                true => 1,
+                false => effects,
             };
             self.world.cut_after(effects, moment);
         }
@@ -623,35 +638,89 @@ impl History {
         let Some(len) = self.world.disk.len(path).filter(|len| *len > 0) else {
             return false;
         };
+        if path.ends_with(".ring") {
+            let path = path.clone();
+            return self.damage_journal(&path, len);
+        }
         let mut position = self.world.random.below(len) as usize;
         if path.ends_with(".log") {
             position = self.world.disk.protected(path, position);
         }
-        // Most of a journal is of no use any more: where it was written last something may be lost.
-        if path.ends_with(".ring") && self.world.random.below(4) > 0 {
-            let recent: Vec<u64> = (self.world.ring_writes.iter())
-                .filter(|(written, _)| **written == **path)
-                .map(|(_, position)| *position)
-                .collect();
-            if !recent.is_empty() {
-                let nth = self.world.random.below(recent.len() as u64) as usize;
-                position = recent[nth] as usize + self.world.random.below(2 * BLOCK_BYTES) as usize;
-            }
-        }
         let bit = self.world.random.below(8) as u8;
-        if self.world.disk.flip(path, position, bit) {
-            self.world
-                .note(|| format!("bit {bit} of byte {position} of {path} flipped"));
-            self.world.count(match path {
-                path if path.ends_with(".log") => "bit flipped in a segment",
-                path if path.ends_with(".ring") => "bit flipped in a journal",
-                _ => "bit flipped in a recovery point",
-            });
-            self.oracle.damaged(path.ends_with(".ring"));
-            self.is_damaged = true;
+        if !self.world.disk.flip(path, position, bit) {
+            return false;
+        }
+        self.world
+            .note(|| format!("bit {bit} of byte {position} of {path} flipped"));
+        self.world.count(match path {
+            path if path.ends_with(".log") => "bit flipped in a segment",
+            _ => "bit flipped in a recovery point",
+        });
+        self.oracle.damaged(false);
+        self.is_damaged = true;
+        true
+    }
+
+    /// A bit or a sector of a journal: where it was written last, since most of it is of no use any more.
+    fn damage_journal(&mut self, path: &str, len: u64) -> bool {
+        let choice = self.world.random.below(8);
+        let mut writes: Vec<RingWrite> = self.world.ring_writes(path).copied().collect();
+        writes.retain(|write| write.is_superblock() == (choice == 1));
+        let nth = match choice {
+            0 => usize::MAX,
+            1 => 0,
+            _ => {
+                let below = 1 + self.world.random.below(writes.len().max(1) as u64);
+                self.world.random.below(below) as usize
+            }
+        };
+        let position = match writes.get(nth) {
+            Some(write) => write.position + self.world.random.below(write.len),
+            None => self.world.random.below(len),
+        };
+        let is_superblock = position < RING_START;
+        if is_superblock && !self.has_both_superblocks(path) {
+            // The power tore the other one a moment ago: these would be two faults.
+            return false;
+        }
+        let at = position as usize;
+        let range = match self.world.random.below(2) {
+            0 => {
+                let bit = self.world.random.below(8) as u8;
+                if !self.world.disk.flip(path, at, bit) {
+                    return false;
+                }
+                self.world.note(|| format!("bit {bit} of byte {at} of {path} flipped"));
+                self.world.count("bit flipped in a journal");
+                position..position + 1
+            }
+            _ => {
+                if !self.world.disk.lose_sector(path, at) {
+                    return false;
+                }
+                self.world.note(|| format!("the sector of byte {at} of {path} is lost"));
+                self.world.count("sector of a journal lost");
+                let sector = SECTOR as u64;
+                position / sector * sector..(position / sector + 1) * sector
+            }
+        };
+        if is_superblock {
+            // What there are two for: it excuses nothing.
+            self.world.count("superblock damaged");
             return true;
         }
-        false
+        let may_look_torn = self.flushes_later || self.world.may_look_torn(path, &range);
+        self.oracle.damaged(may_look_torn);
+        self.is_damaged = true;
+        true
+    }
+
+    fn has_both_superblocks(&self, path: &str) -> bool {
+        let block = BLOCK_BYTES as usize;
+        [0..block, block..2 * block].into_iter().all(|range| {
+            let content = self.world.disk.content(path, range);
+            matches!(Superblock::decode(content), SuperblockRead::Valid(_))
+        })
     }
 
     /// Heals everything, lets the clients work, sees them through, and reads every log twice: before and after a clean stop.

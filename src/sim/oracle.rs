@@ -55,8 +55,8 @@ pub struct Oracle {
     /// Something that was acknowledged may be gone by right.
     pub has_forgotten: bool,
     has_damage: bool,
-    /// The last damage was in a journal.
-    in_journal: bool,
+    /// The last damage was in a journal, where it may be taken for a commit that was never complete.
+    may_look_torn: bool,
     pub acked_records: u64,
     pub seen_records: u64,
 }
@@ -243,10 +243,10 @@ impl Oracle {
         self.logs.get(&log).is_some_and(|truth| truth.deleted)
     }
 
-    /// A bit was flipped on the device.
-    pub fn damaged(&mut self, in_journal: bool) {
+    /// The device damaged what it holds.
+    pub fn damaged(&mut self, may_look_torn: bool) {
         self.has_damage = true;
-        self.in_journal = in_journal;
+        self.may_look_torn = may_look_torn;
         for truth in self.logs.values_mut() {
             truth.damaged = true;
         }
@@ -254,7 +254,7 @@ impl Oracle {
 
     /// The last commit of a journal was taken for torn, and it may have been damaged instead.
     pub fn forget_if_damaged(&mut self) {
-        if std::mem::take(&mut self.in_journal) {
+        if std::mem::take(&mut self.may_look_torn) {
             self.forget_acked();
         }
     }
@@ -269,8 +269,8 @@ impl Oracle {
         }
     }
 
-    /// It may have been on the device when a bit was flipped there: of a log that acknowledged nothing since, nobody knows.
-    pub fn is_damaged(&self, log: LogId) -> bool {
+    /// It may take no records: it lost some, or nobody can say that it had none.
+    pub fn may_be_read_only(&self, log: LogId) -> bool {
         let truth = self.logs.get(&log);
         self.has_damage && truth.is_none_or(|truth| truth.damaged || truth.acked.is_empty())
     }

@@ -1,12 +1,14 @@
 //! Virtual time, the network, and the performing of effects: one thread, one seed, one history.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
 use crate::config::BrokerConfig;
-use crate::shard::effect::{BLOCK_BYTES, Compute, DiskError, DiskOp, Effect, Event};
+use crate::journal::RING_START;
+use crate::shard::effect::{Compute, DiskError, DiskOp, Effect, Event};
 use crate::shard::message::Message;
 use crate::shard::{METADATA_BATCH_BYTES, Shard, ShardConfig, format};
 use crate::types::{ConnId, Now, OpId, Random, ShardId};
@@ -20,8 +22,8 @@ pub struct Faults {
     pub disk_us_max: u64,
     /// One in so many takes many times as long, so that what comes after it is complete before it; 0 for none.
     pub disk_slow_one_in: u64,
-    /// Superblocks are slow, all of them: a journal goes round while one is on its way.
-    pub superblocks_slow: bool,
+    /// What is slow, all of it, so that everything else overtakes it.
+    pub slow: Slow,
     /// The longest a message between shards or to a client takes.
     pub net_us_max: u64,
     /// One in so many disk operations fails; 0 for none.
@@ -32,19 +34,60 @@ impl Faults {
     pub const NONE: Faults = Faults {
         disk_us_max: 200,
         disk_slow_one_in: 0,
-        superblocks_slow: false,
+        slow: Slow::Nothing,
         net_us_max: 100,
         io_error_one_in: 0,
     };
 }
 
+/// Disk operations of one kind.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Slow {
+    Nothing,
+    /// A journal goes round while one is on its way.
+    Superblocks,
+    /// A journal is full before they are written.
+    Segments,
+    /// Segments are written and names made while a recovery point is on its way.
+    Replacing,
+}
+
+impl Slow {
+    fn is_slow(self, what: &DiskOp) -> bool {
+        match self {
+            Slow::Nothing => false,
+            Slow::Superblocks => is_superblock(what),
+            Slow::Segments => matches!(
+                what,
+                DiskOp::Write { file, .. } | DiskOp::Sync { file } | DiskOp::Truncate { file, .. }
+                    if file.path.ends_with(".log")
+            ),
+            Slow::Replacing => matches!(what, DiskOp::ReplaceFile { .. }),
+        }
+    }
+}
+
 /// How many times as long a slow disk operation takes.
 const SLOW: u64 = 20;
-const SUPERBLOCKS_SLOW: u64 = 100;
+const KIND_SLOW: u64 = 100;
 /// How long the operation takes that the power does not wait for.
 const STALL_US: u64 = 10_000_000;
-/// So many writes of journals are remembered.
+/// So many writes of a journal are remembered.
 const RING_WRITES_MAX: usize = 64;
+
+/// One write to a journal. Those of one commit begin at the same time, those of two never do.
+#[derive(Clone, Copy, Debug)]
+pub struct RingWrite {
+    at_us: u64,
+    pub position: u64,
+    pub len: u64,
+}
+
+impl RingWrite {
+    pub fn is_superblock(&self) -> bool {
+        self.position < RING_START
+    }
+}
 
 /// What the power waits for, so that it also goes in moments that are short and rare.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -148,8 +191,8 @@ pub struct World {
     cut_at_effect: Option<u64>,
     cut_moment: Moment,
     stalls_next: bool,
-    /// Where journals were written last.
-    pub ring_writes: VecDeque<(Arc<str>, u64)>,
+    /// Where each journal was written last, the newest first.
+    ring_writes: BTreeMap<Arc<str>, VecDeque<RingWrite>>,
     pub was_cut: bool,
     /// Somebody removed what is the broker's.
     is_tampered: bool,
@@ -184,7 +227,7 @@ impl World {
             cut_at_effect: None,
             cut_moment: Moment::Any,
             stalls_next: false,
-            ring_writes: VecDeque::new(),
+            ring_writes: BTreeMap::new(),
             was_cut: false,
             is_tampered: false,
             accepts: false,
@@ -280,6 +323,22 @@ impl World {
     /// Whether a journal's recovery cut off what it took for a torn commit, in this life.
     pub fn has_torn(&self) -> bool {
         self.shards.iter().any(|shard| shard.stats().torn_commits > 0)
+    }
+
+    /// The last writes of a journal, the newest first.
+    pub fn ring_writes(&self, path: &str) -> impl Iterator<Item = &RingWrite> {
+        self.ring_writes.get(path).into_iter().flatten()
+    }
+
+    /// What lies there in a journal may look like a commit that was never complete: only a commit behind it proves that it
+    /// was, and the last one may not have arrived.
+    pub fn may_look_torn(&self, path: &str, range: &Range<u64>) -> bool {
+        let commits = || self.ring_writes(path).filter(|write| !write.is_superblock());
+        let newest = commits().map(|write| write.at_us).next();
+        let before = commits().map(|write| write.at_us).find(|at_us| Some(*at_us) != newest);
+        commits()
+            .filter(|write| Some(write.at_us) == newest || Some(write.at_us) == before)
+            .any(|write| write.position < range.end && range.start < write.position + write.len)
     }
 
     /// The power will go when so many more effects are performed, a little after the next such moment.
@@ -580,19 +639,26 @@ impl World {
             Effect::Disk { op, what } => {
                 let mut delay = 1 + self.random.below(self.faults.disk_us_max);
                 let slow_one_in = self.faults.disk_slow_one_in;
-                if self.faults.superblocks_slow && is_superblock(&what) {
-                    delay *= SUPERBLOCKS_SLOW;
+                if self.faults.slow.is_slow(&what) {
+                    delay *= KIND_SLOW;
                 } else if slow_one_in > 0 && self.random.below(slow_one_in) == 0 {
                     delay *= SLOW;
                 }
                 if std::mem::take(&mut self.stalls_next) {
                     delay = STALL_US;
                 }
-                if let DiskOp::Write { file, position, .. } = &what
+                if let DiskOp::Write {
+                    file, position, slices, ..
+                } = &what
                     && file.path.ends_with(".ring")
                 {
-                    self.ring_writes.truncate(RING_WRITES_MAX - 1);
-                    self.ring_writes.push_front((file.path.clone(), *position));
+                    let writes = self.ring_writes.entry(file.path.clone()).or_default();
+                    writes.truncate(RING_WRITES_MAX - 1);
+                    writes.push_front(RingWrite {
+                        at_us: self.now_us,
+                        position: *position,
+                        len: slices.iter().map(|slice| slice.len() as u64).sum(),
+                    });
                 }
                 self.in_flight.insert((shard, op), of_shard(shard, what));
                 self.schedule(delay, Item::Disk(shard, op));
@@ -626,7 +692,7 @@ impl World {
 }
 
 fn is_superblock(what: &DiskOp) -> bool {
-    matches!(what, DiskOp::Write { file, position, .. } if file.path.ends_with(".ring") && *position < 2 * BLOCK_BYTES)
+    matches!(what, DiskOp::Write { file, position, .. } if file.path.ends_with(".ring") && *position < RING_START)
 }
 
 /// What only works where a folder is, and what is done to a folder that somebody counts on.
