@@ -16,7 +16,7 @@ use crate::types::{LogId, Offset};
 #[derive(Debug, Default)]
 pub struct Live {
     spans: VecDeque<Span>,
-    /// Number of `spans[0]`; a span's number is never used again.
+    /// Number of `spans[0]`; a span's number is never used again unless nothing was left in it.
     first_span: u64,
     logs: Vec<Track>,
     slots: HashMap<LogId, u32, BuildHasherDefault<LogHasher>>,
@@ -40,7 +40,7 @@ struct Span {
     previous: Option<u32>,
     /// Entries that are not yet done.
     entries: u32,
-    /// Slots that have, or had, an entry here.
+    /// Slots that have, or had, an entry here, each once.
     logs: Vec<u32>,
 }
 
@@ -54,6 +54,8 @@ struct Track {
     removed: u64,
     /// Entries before this one are replaced by a newer set that is not yet on the device.
     replaced: u64,
+    /// The newest span that lists the slot, whoever had the slot then.
+    listed: Option<u64>,
     /// Everything below is in the log's own files.
     applied: Offset,
     /// Control frames up to this ticket are in the log's own files.
@@ -123,8 +125,11 @@ impl Live {
         match self.spans.back() {
             Some(span) if span.entries > 0 && position - span.position < span_bytes => return,
             Some(span) if span.entries == 0 => {
+                // The next one gets its number.
                 let mut logs = self.spans.pop_back().expect("it was there").logs;
-                logs.clear();
+                for slot in logs.drain(..) {
+                    self.logs[slot as usize].listed = None;
+                }
                 self.spare.push(logs);
             }
             _ => {}
@@ -326,19 +331,21 @@ impl Live {
             return slot;
         }
         self.next_track += 1;
+        let free = self.free_slots.pop();
         let track = Track {
             id: log,
             number: self.next_track,
             entries: VecDeque::new(),
             removed: 0,
             replaced: 0,
+            listed: free.and_then(|slot| self.logs[slot as usize].listed),
             applied: Offset::MIN,
             settled: Ticket(0),
             control: Ticket(0),
             end: None,
             dropped: false,
         };
-        let slot = match self.free_slots.pop() {
+        let slot = match free {
             Some(slot) => {
                 self.logs[slot as usize] = track;
                 slot
@@ -367,7 +374,10 @@ impl Live {
         }
         let span = self.spans.back_mut().expect("a span is open");
         span.entries += 1;
-        span.logs.push(slot);
+        if track.listed != Some(entry.span) {
+            track.listed = Some(entry.span);
+            span.logs.push(slot);
+        }
         track.entries.push_back(entry);
     }
 
