@@ -100,6 +100,8 @@ enum Phase {
         at: RingPosition,
         /// The first header behind the gap.
         first: Option<CommitHeader>,
+        /// Where the last header that proves nothing says that its commit ends.
+        end: RingPosition,
     },
     /// Verifies `found[index]`.
     Verify {
@@ -186,7 +188,7 @@ impl Recovery {
                     });
                 }
                 Phase::Walk => self.walk(),
-                Phase::Search { at, first } => self.search(at, first),
+                Phase::Search { at, first, end } => self.search(at, first, end),
                 Phase::Verify { index } => self.verify(index),
                 Phase::Sync => return Ok(Step::Sync),
                 Phase::Replay => self.replay(),
@@ -319,6 +321,7 @@ impl Recovery {
                 self.phase = Phase::Search {
                     at: at + BLOCK,
                     first: None,
+                    end: at,
                 }
             }
         }
@@ -351,16 +354,22 @@ impl Recovery {
     }
 
     /// No header at the boundary: looks for one further on that proves that there was one.
-    fn search(&mut self, mut at: RingPosition, mut first: Option<CommitHeader>) -> Option<Missing> {
+    fn search(
+        &mut self,
+        mut at: RingPosition,
+        mut first: Option<CommitHeader>,
+        mut end: RingPosition,
+    ) -> Option<Missing> {
         while at < self.window.limit {
             let Some(bytes) = self.window.header(at) else {
-                self.phase = Phase::Search { at, first };
+                self.phase = Phase::Search { at, first, end };
                 return Some(self.window.missing(BLOCK));
             };
             if let Some((header, _)) = self.header(&bytes, at)
                 && header.sequence > self.boundary.sequence
             {
                 self.proven = self.proven.max(header.durable);
+                end = header.position + header.ring_bytes();
                 let first = *first.get_or_insert(header);
                 if self.proven >= self.boundary.sequence {
                     self.found.push_back(Found::Gap {
@@ -380,6 +389,8 @@ impl Recovery {
             }
             at += BLOCK;
         }
+        // Commits were written behind one of which not even the header is left: none of them was flushed, as far as one can see.
+        self.report.unflushed_bytes_lost = end - self.boundary.position;
         let unproven = |found: &Found| matches!(found, Found::Commit(header) if header.sequence > self.proven);
         let index = self.found.iter().position(unproven).unwrap_or(self.found.len());
         self.phase = Phase::Verify { index };
@@ -399,7 +410,7 @@ impl Recovery {
             };
             let commit = Bytes::copy_from_slice(&bytes[..header.length as usize]);
             if !self.is_complete(&header, &commit) {
-                let lost = self.boundary.position - header.position;
+                let lost = self.boundary.position + self.report.unflushed_bytes_lost - header.position;
                 let later = lost - header.ring_bytes();
                 self.report.torn_at = Some(header.position);
                 if later > 0 {

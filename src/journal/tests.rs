@@ -901,3 +901,38 @@ fn random_histories_survive_crashes() {
         total.check();
     }
 }
+
+/// Of two commits that were not flushed the power takes the first and leaves the second. The next life's first commit is as
+/// long as the one that is lost, and what lies behind it has the right sequence.
+#[test]
+fn a_commit_of_an_earlier_life_does_not_follow() {
+    for seed in 0..20 {
+        let mut world = World::new(seed);
+        (world.plain, world.batch_bytes_max) = (true, 100);
+        world.recover();
+        let log = LogId {
+            topic: Uuid([2; 16]),
+            partition: 2,
+        };
+        world.current.insert(log, LogState::default());
+        let append = |world: &mut World| {
+            let body = Body::Append(world.batch(log));
+            world.push(Frame { log, body });
+            world.quiesce();
+        };
+        append(&mut world);
+        append(&mut world);
+        assert_eq!(world.disk.cached.len(), 2, "they are plain");
+        world.disk.cached.remove(0);
+        world.disk.sync();
+        world.disk.seen = world.disk.device.clone();
+        (world.journal, world.must) = (None, world.durable);
+        world.recover();
+        assert_eq!(world.current.get(&log), None);
+        world.current.insert(log, LogState::default());
+        append(&mut world);
+        (world.journal, world.must) = (None, world.written);
+        world.recover();
+        assert_eq!(world.current[&log].batches.len(), 1);
+    }
+}

@@ -320,9 +320,12 @@ impl World {
         shards.join("; ")
     }
 
-    /// Whether a journal's recovery cut off what it took for a torn commit, in this life.
+    /// Whether a journal's recovery cut off what it took for a torn commit, or for commits that were not flushed, in this life.
     pub fn has_torn(&self) -> bool {
-        self.shards.iter().any(|shard| shard.stats().torn_commits > 0)
+        let stats = self.shards.iter().map(Shard::stats);
+        stats
+            .into_iter()
+            .any(|stats| stats.torn_commits > 0 || stats.unflushed_lost > 0)
     }
 
     /// The last writes of a journal, the newest first.
