@@ -212,25 +212,22 @@ pub fn nearest_key(scope: Scope, key: &str) -> Option<&'static str> {
         "advertised.host.name" | "advertised.port" => Some("advertised.listeners"),
         _ => None,
     };
-    // A topic's name of a broker's setting is a more likely mistake than any typing error.
-    let other_scope = || match scope {
-        Scope::Broker => setting(Scope::Topic, key)
-            .and_then(|s| s.from_broker.first())
-            .map(|from| from.key),
-        Scope::Topic => SETTINGS
-            .iter()
-            .find(|s| s.from_broker.iter().any(|from| from.key == key))
-            .map(|topic| topic.key),
+    // The other scope's name for the same thing is as likely a mistake as a typing error, or both at once.
+    let names = SETTINGS.iter().flat_map(|s| {
+        let own = (s.scope == scope).then_some((s.key, s.key));
+        let others = s.from_broker.iter().map(move |from| match scope {
+            Scope::Broker => (s.key, from.key),
+            Scope::Topic => (from.key, s.key),
+        });
+        own.into_iter().chain(others)
+    });
+    let nearest = || {
+        names
+            .map(|(name, meant)| (edit_distance(key, name), meant))
+            .min_by_key(|near| near.0)
     };
-    renamed.or_else(other_scope).or_else(|| {
-        SETTINGS
-            .iter()
-            .filter(|s| s.scope == scope)
-            .map(|s| (edit_distance(key, s.key), s.key))
-            .min()
-            .filter(|&(distance, _)| distance <= 2 + key.len() / 5)
-            .map(|(_, key)| key)
-    })
+    let is_near = |&(distance, _): &(usize, _)| distance <= 2 + key.len() / 5;
+    renamed.or_else(|| nearest().filter(is_near).map(|(_, meant)| meant))
 }
 
 /// Levenshtein's distance, with a swap of neighbours counted as one edit.
@@ -344,6 +341,10 @@ mod tests {
     fn nearest_key_is_what_was_meant_or_nothing() {
         assert_eq!(nearest_key(Scope::Broker, "num.partition"), Some("num.partitions"));
         assert_eq!(nearest_key(Scope::Broker, "retention.ms"), Some("log.retention.ms"));
+        assert_eq!(
+            nearest_key(Scope::Broker, "flush.mesages"),
+            Some("log.flush.interval.messages")
+        );
         assert_eq!(nearest_key(Scope::Topic, "log.retention.hours"), Some("retention.ms"));
         assert_eq!(nearest_key(Scope::Broker, "broker.id"), Some("node.id"));
         assert_eq!(nearest_key(Scope::Broker, "completely.different.thing"), None);
