@@ -80,21 +80,17 @@ impl DiskRead {
         self.held.iter().map(Bytes::len).sum::<usize>() + self.len
     }
 
-    /// What is wanted begins at this offset.
-    pub fn offset(&self) -> Option<Offset> {
-        match &self.goal {
-            Goal::Read(wanted) => Some(wanted.offset),
-            Goal::List(_) | Goal::Cut(_) => None,
-        }
-    }
-
     pub fn is_sequential(&self) -> bool {
         self.is_sequential
     }
 
-    /// This read, which begins at the same batch as `other`, for what `other` is for; None when it begins elsewhere.
+    /// This read, which begins at the same batch and offset as `other`, for what `other` is for; None when it begins elsewhere.
     pub fn instead_of(&self, other: &DiskRead) -> Option<DiskRead> {
-        let begins = |read: &DiskRead| (read.file.id, read.generation, read.from);
+        let offset = |goal: &Goal| match goal {
+            Goal::Read(wanted) => Some(wanted.offset),
+            Goal::List(_) | Goal::Cut(_) => None,
+        };
+        let begins = |read: &DiskRead| (read.file.id, read.generation, read.from, offset(&read.goal));
         let goal = other.goal.clone();
         (begins(self) == begins(other)).then(|| DiskRead { goal, ..self.clone() })
     }

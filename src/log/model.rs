@@ -504,6 +504,12 @@ impl World {
         (recovered.report, recovered.scanned_bytes)
     }
 
+    /// A start after which nothing is missing.
+    pub fn restart(&mut self) {
+        let (report, _) = self.start();
+        self.check_recovered(&report);
+    }
+
     /// After a start without damage: everything acknowledged is there, nothing is there that was not appended.
     pub fn check_recovered(&mut self, report: &[String]) {
         assert_eq!(report, [""; 0]);
@@ -645,15 +651,12 @@ enum Op {
         bytes_max: usize,
         with_tail: bool,
     },
-    HalfCheckpointThenPowerCut {
+    /// And then the end of the process, or of the power.
+    HalfCheckpoint {
         bytes_max: usize,
         with_tail: bool,
         parts: usize,
-    },
-    HalfCheckpointThenKill {
-        bytes_max: usize,
-        with_tail: bool,
-        parts: usize,
+        with_power_cut: bool,
     },
     TrimJournal,
     Carry,
@@ -689,8 +692,9 @@ fn op() -> impl Strategy<Value = Op> {
         6 => (1..5usize, 3000..12_000usize).prop_map(|(records, value_bytes)| Op::Append { records, value_bytes }),
         8 => Just(Op::Commit),
         6 => (bytes.clone(), any::<bool>()).prop_map(|(bytes_max, with_tail)| Op::Checkpoint { bytes_max, with_tail }),
-        2 => (bytes.clone(), any::<bool>(), 0..6usize).prop_map(|(bytes_max, with_tail, parts)| Op::HalfCheckpointThenPowerCut { bytes_max, with_tail, parts }),
-        2 => (bytes, any::<bool>(), 0..6usize).prop_map(|(bytes_max, with_tail, parts)| Op::HalfCheckpointThenKill { bytes_max, with_tail, parts }),
+        4 => (bytes, any::<bool>(), 0..6usize, any::<bool>()).prop_map(|(bytes_max, with_tail, parts, with_power_cut)| {
+            Op::HalfCheckpoint { bytes_max, with_tail, parts, with_power_cut }
+        }),
         3 => Just(Op::TrimJournal),
         1 => Just(Op::Carry),
         3 => Just(Op::TakePoint),
@@ -714,25 +718,19 @@ fn run(seed: u64, ops: Vec<Op>) {
             Op::Append { records, value_bytes } => world.append(records, value_bytes),
             Op::Commit => world.commit(),
             Op::Checkpoint { bytes_max, with_tail } => assert!(world.checkpoint(bytes_max, with_tail, usize::MAX)),
-            Op::HalfCheckpointThenPowerCut {
+            Op::HalfCheckpoint {
                 bytes_max,
                 with_tail,
                 parts,
+                with_power_cut,
             } => {
                 world.checkpoint(bytes_max, with_tail, parts);
-                world.power_cut();
-                let (report, _) = world.start();
-                world.check_recovered(&report);
-            }
-            Op::HalfCheckpointThenKill {
-                bytes_max,
-                with_tail,
-                parts,
-            } => {
-                world.checkpoint(bytes_max, with_tail, parts);
-                world.kill();
-                let (report, _) = world.start();
-                world.check_recovered(&report);
+                if with_power_cut {
+                    world.power_cut();
+                } else {
+                    world.kill();
+                }
+                world.restart();
             }
             Op::TrimJournal => world.trim_journal(),
             Op::Carry => world.carry(),
@@ -758,21 +756,18 @@ fn run(seed: u64, ops: Vec<Op>) {
             Op::List { back } => world.check_list(world.now.wall_ms + 500 - back),
             Op::CleanStop => {
                 world.clean_stop();
-                let (report, _) = world.start();
-                world.check_recovered(&report);
+                world.restart();
                 assert_eq!(world.log.applied(), world.log.end());
             }
             Op::UnreadThenPowerCut { reads } => {
                 world.power_cut();
                 world.start_unread(reads);
                 world.power_cut();
-                let (report, _) = world.start();
-                world.check_recovered(&report);
+                world.restart();
             }
             Op::PowerCut => {
                 world.power_cut();
-                let (report, _) = world.start();
-                world.check_recovered(&report);
+                world.restart();
             }
         }
         let dirty: usize = world.log.carry().iter().map(|batch| batch.bytes.len()).sum();
@@ -781,11 +776,9 @@ fn run(seed: u64, ops: Vec<Op>) {
     world.commit();
     world.check_all();
     world.clean_stop();
-    let (report, _) = world.start();
-    world.check_recovered(&report);
+    world.restart();
     world.power_cut();
-    let (report, _) = world.start();
-    world.check_recovered(&report);
+    world.restart();
 }
 
 proptest! {

@@ -245,8 +245,7 @@ fn what_lies_behind_the_end_is_not_the_log_of_a_later_start() {
     world.frames.retain(is_flushed);
     world.batches.truncate(end as usize);
     world.acknowledged = end;
-    let (report, _) = world.start();
-    world.check_recovered(&report);
+    world.restart();
     // The log comes to end where one of those batches begins, and it has that batch's offset.
     world.append(1, WHOLE_BLOCK);
     world.commit();
@@ -254,8 +253,7 @@ fn what_lies_behind_the_end_is_not_the_log_of_a_later_start() {
     world.take_point();
     world.trim_journal();
     assert!(world.frames.is_empty());
-    let (report, _) = world.start();
-    world.check_recovered(&report);
+    world.restart();
 }
 
 /// The process is killed when the kernel alone knows of the segment, and the next one writes to what it finds.
@@ -271,15 +269,13 @@ fn a_segment_that_a_start_finds_is_not_a_synced_one() {
         world.trim_journal();
         // All but the sync of the folder.
         assert!(!world.checkpoint(1 << 20, false, 3));
-        let (report, _) = world.start();
-        world.check_recovered(&report);
+        world.restart();
         while world.log.wants_checkpoint() {
             assert!(world.checkpoint(1 << 20, false, usize::MAX));
         }
         world.trim_journal();
         world.power_cut();
-        let (report, _) = world.start();
-        world.check_recovered(&report);
+        world.restart();
     }
 }
 
@@ -344,8 +340,7 @@ fn a_batch_longer_than_one_operation() {
         if lost_point {
             world.disk.files.remove(&format!("{DIR}/{RECOVERY_POINT}"));
         }
-        let (report, _) = world.start();
-        world.check_recovered(&report);
+        world.restart();
         let upto = world.log.end();
         for offset in 0..upto {
             assert!(!world.read(offset, 1, true, upto).is_empty());
@@ -480,8 +475,7 @@ fn retention_by_time_and_size() {
         world.delete();
     }
     world.power_cut();
-    let (report, _) = world.start();
-    world.check_recovered(&report);
+    world.restart();
     assert_eq!((world.log.start(), world.log.end()), (end, end));
     world.follow_sequence();
     world.append(2, 100);
@@ -581,15 +575,13 @@ fn cut_and_recovered() {
                 }
                 world.random = Random::new(steps);
                 world.power_cut();
-                let (report, _) = world.start();
-                world.check_recovered(&report);
+                world.restart();
                 assert_eq!(world.log.end(), to);
                 for i in 0..10 {
                     world.append(1 + i % 3, 500 * i);
                 }
                 world.clean_stop();
-                let (report, _) = world.start();
-                world.check_recovered(&report);
+                world.restart();
                 world.batches.truncate(keep);
                 world.acknowledged = to;
             }
@@ -615,8 +607,7 @@ fn killed_between_a_carried_set_and_the_cut_of_a_tail() {
     assert!(world.frames.iter().any(|frame| matches!(frame, Replay::Restate { .. })));
     // Everything of the step but the cut to its size. A kill loses no write.
     assert!(!world.checkpoint(1 << 20, true, 2));
-    let (report, _) = world.start();
-    world.check_recovered(&report);
+    world.restart();
     assert_eq!(world.log.applied(), applied, "the files reach as far as they did");
     // The set stands for all frames before it.
     let set = world
@@ -626,8 +617,7 @@ fn killed_between_a_carried_set_and_the_cut_of_a_tail() {
     world.frames.drain(..set.unwrap());
     world.durable_frames = world.frames.len();
     world.power_cut();
-    let (report, _) = world.start();
-    world.check_recovered(&report);
+    world.restart();
 }
 
 #[test]

@@ -73,14 +73,18 @@ impl Shard {
                 return;
             };
             // Behind those that are there already.
-            let found = (reads.iter()).find(|ahead| ahead.log == log && ahead.read.instead_of(&planned).is_some());
-            match found.map(|ahead| &ahead.state) {
-                None => break planned,
-                Some(State::Here { found, .. }) if found.next.is_some_and(|next| next > at) => {
-                    at = found.next.expect("just seen");
-                }
-                Some(_) => return,
-            }
+            let there = (reads.iter()).find(|ahead| ahead.log == log && ahead.read.instead_of(&planned).is_some());
+            let Some(there) = there else {
+                break planned;
+            };
+            let State::Here {
+                found: Found { next: Some(next), .. },
+                ..
+            } = there.state
+            else {
+                return;
+            };
+            at = next;
         };
         self.stats.reads_ahead += 1;
         let what = DiskOp::from(&read);
@@ -101,10 +105,10 @@ impl Shard {
         let reads = &mut self.ahead.reads;
         let found = reads.iter().enumerate().find_map(|(i, ahead)| {
             let is_free = ahead.log == log && !ahead.is_claimed();
-            let instead = ahead.read.instead_of(read).filter(|_| is_free)?;
-            Some((i, instead, ahead.read.offset() == read.offset()))
+            let read = ahead.read.instead_of(read).filter(|_| is_free)?;
+            Some((i, read))
         });
-        let Some((i, read, is_same)) = found else {
+        let Some((i, read)) = found else {
             return false;
         };
         self.stats.reads_ahead_used += 1;
@@ -116,7 +120,7 @@ impl Shard {
         let State::Here { bytes, found } = reads.swap_remove(i).state else {
             unreachable!("neither under way nor claimed")
         };
-        if is_same && !found.slices.is_empty() && found.len() <= read.bytes_max() {
+        if !found.slices.is_empty() && found.len() <= read.bytes_max() {
             let Found { slices, next } = found;
             self.read_progressed(reading, index, log, &read, Ok(ReadProgress::Done { slices, next }));
         } else {

@@ -400,15 +400,15 @@ fn recompressed(batch: Batch, recompress: Option<Compression>, limits: &Limits) 
 
 fn refused_batch(slot: usize, error: &RecordError, log_start: Offset) -> AppendOutcome {
     use RecordError::{Empty, MoreThanOneBatch, OldFormat, ZstdNotAllowed};
-    // Kafka finds these before it looks at the log.
-    let is_request = matches!(
+    // Kafka finds some before it looks at the log, and answers those with two codes without it.
+    let is_early = matches!(
         error,
         Empty | MoreThanOneBatch { .. } | OldFormat { .. } | ZstdNotAllowed
     );
-    let is_known = matches!(error.code(), ErrorCode::CorruptMessage | ErrorCode::MessageTooLarge);
+    let is_without_log = is_early || matches!(error.code(), ErrorCode::CorruptMessage | ErrorCode::MessageTooLarge);
     AppendOutcome {
         record_index: error.record_index(),
-        log_start: if is_request || is_known { -1 } else { log_start },
+        log_start: if is_without_log { -1 } else { log_start },
         ..AppendOutcome::refused(slot, error.code(), Some(error.to_string()))
     }
 }
