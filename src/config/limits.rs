@@ -16,6 +16,8 @@ pub struct Limits {
     pub cache_bytes: u64,
     /// Records on their way to clients; beyond it each fetch gets little.
     pub outgoing_bytes: usize,
+    /// Replies of every kind that are not sent; beyond it only produces are handled.
+    pub unsent_bytes: usize,
     /// The ring file.
     pub journal_bytes: u64,
     /// The largest batch that any topic may allow: four of them fit the ring.
@@ -33,13 +35,15 @@ impl BrokerConfig {
             .min(self.journal_bytes / 2);
         let request_bytes = (self.queued_max_request_bytes / shards).max(REQUEST_BYTES_MIN);
         let cache_bytes = (self.cache_bytes / shards as u64).max(CACHE_BYTES_MIN);
+        // What is sent may have left the cache, or never been in it.
+        let outgoing_bytes = (cache_bytes as usize / 2).max(CACHE_BYTES_MIN as usize);
         Limits {
             request_bytes,
             waiting_bytes: request_bytes / 32,
             dirty_bytes,
             cache_bytes,
-            // What is sent may have left the cache, or never been in it.
-            outgoing_bytes: (cache_bytes as usize / 2).max(CACHE_BYTES_MIN as usize),
+            outgoing_bytes,
+            unsent_bytes: outgoing_bytes + OTHER_REPLIES_BYTES,
             journal_bytes: self.journal_bytes,
             batch_bytes_max: self.journal_bytes / 4,
             connections: self.max_connections.div_ceil(shards),
@@ -52,6 +56,8 @@ impl BrokerConfig {
 const DIRTY_BYTES_MIN: u64 = 16 * 1024 * 1024;
 const CACHE_BYTES_MIN: u64 = 4 * 1024 * 1024;
 const REQUEST_BYTES_MIN: usize = 1024 * 1024;
+/// Answers that hold no records are small, unless somebody asks for much again and again.
+const OTHER_REPLIES_BYTES: usize = 16 * 1024 * 1024;
 
 #[cfg(test)]
 mod tests {

@@ -12,6 +12,7 @@ use std::sync::mpsc::Sender;
 use std::task::Poll;
 use std::time::Duration;
 
+use bytes::Bytes;
 use glommio::io::DmaFile;
 use glommio::timer::Timer;
 
@@ -27,7 +28,7 @@ use super::reactor::{LOOK_US, look};
 use super::workers::{Workers, caught};
 use crate::shard::effect::{Compute, ComputePanicked, DiskOp, Effect, Event};
 use crate::shard::message::Message;
-use crate::shard::{Shard, ShardConfig};
+use crate::shard::{Shard, ShardConfig, is_produce};
 use crate::types::{OpId, ShardId};
 
 /// Idle and stalled connections are looked for this often.
@@ -75,6 +76,8 @@ struct Loop {
     disk: Rc<Disk>,
     /// By shard: what this round has said to it.
     outgoing: Vec<Vec<Message>>,
+    /// Requests that wait until there is memory for their replies, oldest first.
+    held: VecDeque<Event>,
     registered: bool,
     ended: bool,
     next_tick_us: u64,
@@ -118,6 +121,7 @@ pub(super) async fn drive(seat: Seat) {
         compute_workers: seat.compute_workers,
         reports: seat.reports,
         events,
+        held: VecDeque::new(),
         registered,
         ended: false,
         next_tick_us: 0,
@@ -133,6 +137,18 @@ pub(super) async fn drive(seat: Seat) {
 /// Glommio only warns when it could not register its buffers, and tells nobody but the debug output of a buffer.
 fn buffers_registered(file: &DmaFile) -> bool {
     format!("{:?}", file.alloc_dma_buffer(4096)).contains("uring_buffer_id: Some")
+}
+
+/// Produces are answered with little, however short memory is.
+fn has_large_reply(event: &Event) -> bool {
+    matches!(event, Event::Request { frame, .. } if !is_produce(frame))
+}
+
+fn reply_bytes(effect: &Effect) -> usize {
+    match effect {
+        Effect::Reply { slices, .. } => slices.iter().map(Bytes::len).sum(),
+        _ => 0,
+    }
 }
 
 impl Loop {
@@ -160,8 +176,17 @@ impl Loop {
             self.gather(&mut taken);
             let now = self.clock.now();
             self.events.swap(&mut round);
-            for event in round.drain(..) {
+            let mut replied = 0;
+            let held = std::mem::take(&mut self.held);
+            for event in held.into_iter().chain(round.drain(..)) {
+                // A connection's next request comes only when this one is answered: none is overtaken.
+                if self.net.is_short(replied) && has_large_reply(&event) {
+                    self.held.push_back(event);
+                    continue;
+                }
+                let before = effects.len();
                 shard.handle(now, event, &mut effects);
+                replied += effects[before..].iter().map(reply_bytes).sum::<usize>();
             }
             shard.end_round(now, &mut effects);
         }
@@ -267,7 +292,8 @@ impl Loop {
         }
         let mut slept = false;
         poll_fn(|cx| {
-            if !self.events.is_empty() || !self.inboxes[usize::from(self.id.0)].sleep() {
+            let goes_on = !self.held.is_empty() && !self.net.is_short(0);
+            if goes_on || !self.events.is_empty() || !self.inboxes[usize::from(self.id.0)].sleep() {
                 return Poll::Ready(());
             }
             let fired = self

@@ -16,6 +16,11 @@ pub(super) struct Events {
 impl Events {
     pub(super) fn push(&self, event: Event) {
         self.queue.borrow_mut().push_back(event);
+        self.wake();
+    }
+
+    /// The loop looks again.
+    pub(super) fn wake(&self) {
         if let Some(waker) = &*self.waker.borrow() {
             waker.wake_by_ref();
         }

@@ -40,6 +40,7 @@ mod guests;
 mod inbox;
 mod lent;
 mod net;
+mod outbox;
 mod pipeline;
 mod preflight;
 mod reactor;
@@ -346,6 +347,7 @@ fn start_on(
             limits: Limits {
                 frame_bytes_max: config.socket_request_max_bytes,
                 outgoing_bytes_max: OUTGOING_BYTES_MAX,
+                unsent_bytes_max: config.limits(shards).unsent_bytes,
                 request_memory_bytes: config.limits(shards).request_bytes,
                 waiting_bytes_max: config.limits(shards).waiting_bytes,
                 idle_us: (config.connections_max_idle_ms.max(0) as u64).saturating_mul(1000),

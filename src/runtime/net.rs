@@ -14,7 +14,6 @@
 //!   cancellation queue. (Shutting the socket down completes them.)
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::io::{ErrorKind, Result};
 use std::net::{Shutdown, SocketAddr};
@@ -34,9 +33,10 @@ use super::clock::Clock;
 use super::events::Events;
 use super::frame::{Frames, Want};
 use super::guests::Guests;
+use super::outbox::Outbox;
 use super::pipeline::{Pipeline, Unsent};
 use super::reactor::wake_after_look;
-use super::socket::{advance, receive_some, send_some};
+use super::socket::receive_some;
 use crate::shard::effect::Event;
 use crate::types::ConnId;
 
@@ -50,6 +50,8 @@ const SEND_BYTES_MAX: usize = 4 * 1024 * 1024;
 const FRAME_BYTES_PER_SECOND: u64 = 16 * 1024;
 /// Bytes of a closing connection that are read and thrown away, so that its last reply is not overtaken by a reset.
 const DISCARD_BYTES_MAX: usize = 1024 * 1024;
+/// When memory is short, a client takes so much of its replies from one tick to the next at least.
+const TAKEN_BYTES_MIN: usize = 16 * 1024;
 
 /// What one connection may do.
 #[derive(Clone, Debug)]
@@ -57,6 +59,8 @@ pub(super) struct Limits {
     pub(super) frame_bytes_max: usize,
     /// Replies that wait for a slow reader; beyond this its requests are not read.
     pub(super) outgoing_bytes_max: usize,
+    /// The same of all connections of a shard; beyond this its requests are not handled, and who takes nothing is closed.
+    pub(super) unsent_bytes_max: usize,
     /// Requests that are read and not answered, over all connections of a shard.
     pub(super) request_memory_bytes: usize,
     /// Of that, what one connection may hold while it waits.
@@ -75,6 +79,8 @@ pub(super) struct Net {
     budget: RefCell<Budget>,
     scratch: RefCell<Box<[u8]>>,
     unsent: RefCell<Vec<Rc<Conn>>>,
+    /// Of all connections.
+    unsent_bytes: Cell<usize>,
     events: Rc<Events>,
     guests: Arc<Guests>,
     shard: usize,
@@ -92,8 +98,11 @@ struct State {
     frames: Frames,
     pipeline: Pipeline,
     held: usize,
-    outbox: VecDeque<Bytes>,
-    outbox_bytes: usize,
+    outbox: Outbox,
+    /// Its share of [`Net::unsent_bytes`].
+    unsent_bytes: usize,
+    /// Taken by the client since it was last looked at, or nothing was there to take.
+    took_bytes: usize,
     /// The socket was full: this connection's task sends, the loop must not.
     blocked: bool,
     /// In [`Net::unsent`].
@@ -126,6 +135,7 @@ impl Net {
             next: Cell::new(1),
             scratch: RefCell::new(vec![0; SCRATCH_BYTES].into()),
             unsent: RefCell::default(),
+            unsent_bytes: Cell::new(0),
             events,
             guests,
             shard,
@@ -151,8 +161,9 @@ impl Net {
                 frames: Frames::new(self.limits.frame_bytes_max),
                 pipeline: Pipeline::default(),
                 held: 0,
-                outbox: VecDeque::new(),
-                outbox_bytes: 0,
+                outbox: Outbox::default(),
+                unsent_bytes: 0,
+                took_bytes: TAKEN_BYTES_MIN,
                 blocked: false,
                 listed: false,
                 paused: false,
@@ -170,6 +181,11 @@ impl Net {
 
     pub(super) fn count(&self) -> usize {
         self.conns.borrow().len()
+    }
+
+    /// Replies that are not sent, with so many bytes more, are more than there is memory for.
+    pub(super) fn is_short(&self, more: usize) -> bool {
+        self.unsent_bytes.get() + more > self.limits.unsent_bytes_max
     }
 
     fn find(&self, id: ConnId) -> Option<Rc<Conn>> {
@@ -191,10 +207,11 @@ impl Net {
         if state.closing {
             return;
         }
-        state.outbox_bytes += slices.iter().map(Bytes::len).sum::<usize>();
-        state
-            .outbox
-            .extend(slices.into_iter().filter(|slice| !slice.is_empty()));
+        if state.outbox.is_empty() {
+            state.took_bytes = TAKEN_BYTES_MIN;
+        }
+        state.outbox.push(slices);
+        state.count(self);
         if !state.listed && !state.blocked && !state.outbox.is_empty() {
             state.listed = true;
             self.unsent.borrow_mut().push(conn.clone());
@@ -217,7 +234,7 @@ impl Net {
         let mut unsent = self.unsent.take();
         unsent.retain(|conn| {
             let mut state = conn.state.borrow_mut();
-            state.listed = state.send(&self.limits, self.clock.mono_us());
+            state.listed = state.send(self, self.clock.mono_us());
             state.listed
         });
         self.unsent.borrow_mut().append(&mut unsent);
@@ -256,7 +273,13 @@ impl Net {
                 )));
             } else if still_us > self.limits.idle_us && state.may_idle() {
                 state.end = Some(End::Because(format!("idle for {} s", still_us / 1_000_000)));
+            } else if self.is_short(0) && state.blocked && state.took_bytes < TAKEN_BYTES_MIN {
+                state.end = Some(End::Because(format!(
+                    "it does not take its replies ({} bytes are left), and others wait for the memory",
+                    state.outbox.bytes()
+                )));
             } else {
+                state.took_bytes = 0;
                 continue;
             }
             state.wake();
@@ -299,7 +322,7 @@ async fn serve(net: Rc<Net>, conn: Rc<Conn>) {
 impl State {
     /// Not while it waits for us; but where nothing is read, a client that is gone is not noticed otherwise.
     fn may_idle(&self) -> bool {
-        self.pipeline.unanswered() == 0 || self.paused || self.outbox_bytes > 0
+        self.pipeline.unanswered() == 0 || self.paused || self.outbox.bytes() > 0
     }
 
     fn wake(&mut self) {
@@ -333,7 +356,7 @@ impl State {
     /// Sends while the socket was full; waits until it takes more.
     fn poll_send(&mut self, net: &Net, cx: &mut Context<'_>) -> Result<()> {
         while self.blocked {
-            let Some(first) = self.outbox.front() else {
+            let Some(first) = self.outbox.first() else {
                 self.blocked = false;
                 break;
             };
@@ -341,12 +364,12 @@ impl State {
                 Poll::Pending => return Ok(()),
                 Poll::Ready(sent) => {
                     let sent = sent?;
-                    advance(&mut self.outbox, sent);
-                    self.outbox_bytes -= sent;
+                    self.outbox.sent(sent);
+                    self.took(net, sent);
                     self.active_us = net.clock.mono_us();
                     self.blocked = false;
                     // Whatever is left after this waits for the next turn, so that the others get theirs.
-                    if self.send(&net.limits, self.active_us) {
+                    if self.send(net, self.active_us) {
                         self.blocked = true;
                         wake_after_look(cx.waker());
                         return Ok(());
@@ -357,19 +380,36 @@ impl State {
         Ok(())
     }
 
+    fn took(&mut self, net: &Net, bytes: usize) {
+        self.took_bytes += bytes;
+        self.count(net);
+    }
+
+    /// The outbox has changed.
+    fn count(&mut self, net: &Net) {
+        let was_short = net.is_short(0);
+        let held_bytes = self.outbox.held_bytes();
+        net.unsent_bytes
+            .set(net.unsent_bytes.get() - self.unsent_bytes + held_bytes);
+        self.unsent_bytes = held_bytes;
+        if was_short && !net.is_short(0) {
+            net.events.wake();
+        }
+    }
+
     /// Sends a turn's worth without waiting. `true`: there is more, and the socket may take it.
-    fn send(&mut self, limits: &Limits, now_us: u64) -> bool {
+    fn send(&mut self, net: &Net, now_us: u64) -> bool {
         let mut left = SEND_BYTES_MAX;
         while !self.blocked && self.end.is_none() && !self.outbox.is_empty() {
             if left == 0 {
                 return true;
             }
             let mut outbox = std::mem::take(&mut self.outbox);
-            let sent = send_some(self.fd(), &mut outbox, left);
+            let sent = outbox.send(self.fd(), left);
             self.outbox = outbox;
             match sent {
                 Ok(Some(sent)) => {
-                    self.outbox_bytes -= sent;
+                    self.took(net, sent);
                     self.active_us = now_us;
                     left = left.saturating_sub(sent);
                 }
@@ -383,7 +423,8 @@ impl State {
                 }
             }
         }
-        if self.closing && self.outbox.is_empty() || self.paused && self.outbox_bytes <= limits.outgoing_bytes_max {
+        if self.closing && self.outbox.is_empty() || self.paused && self.outbox.bytes() <= net.limits.outgoing_bytes_max
+        {
             self.wake();
         }
         false
@@ -399,7 +440,7 @@ impl State {
             let may_read = !self.closing
                 && !net.stopping.get()
                 && !self.pipeline.is_waiting()
-                && (in_lane || self.outbox_bytes <= net.limits.outgoing_bytes_max);
+                && (in_lane || self.outbox.bytes() <= net.limits.outgoing_bytes_max);
             // What it would read now, the shard gets only when the client wishes: when a fetch has waited as long as it
             // asked for, or earlier replies were taken.
             let is_ahead = !in_lane && (self.pipeline.other_bytes().is_some() || !self.outbox.is_empty());
@@ -460,7 +501,7 @@ impl State {
     fn unsent(&self, net: &Net, id: ConnId) -> Unsent {
         if self.outbox.is_empty() || net.budget.borrow().hurries(id, self.pipeline.unanswered()) {
             Unsent::Nothing
-        } else if self.outbox_bytes <= net.limits.outgoing_bytes_max {
+        } else if self.outbox.bytes() <= net.limits.outgoing_bytes_max {
             Unsent::Little
         } else {
             Unsent::TooMuch
@@ -533,6 +574,7 @@ impl State {
         if *discarded == 0 {
             *discarded = 1;
             self.outbox.clear();
+            self.count(net);
             // Completes at once, and fails only when the other side has closed already.
             let _ = std::pin::pin!(self.stream.shutdown(Shutdown::Both)).poll(cx);
         }
@@ -565,6 +607,7 @@ mod tests {
     use crate::config::Endpoint;
     use glommio::timer::Timer;
     use glommio::{LocalExecutorBuilder, Placement};
+    use std::collections::VecDeque;
     use std::io::{Read, Write};
     use std::net::TcpStream as Client;
     use std::time::Duration;
@@ -575,6 +618,7 @@ mod tests {
         Limits {
             frame_bytes_max: 8 * MIB,
             outgoing_bytes_max: MIB,
+            unsent_bytes_max: 64 * MIB,
             request_memory_bytes: 4 * MIB,
             waiting_bytes_max: MIB / 8,
             idle_us: 60_000_000,
@@ -643,6 +687,7 @@ mod tests {
                     net.tick();
                 }
                 assert!(net.budget.borrow().is_unused());
+                assert_eq!(net.unsent_bytes.get(), 0);
             });
         });
         clients(address);
@@ -724,7 +769,7 @@ mod tests {
     #[test]
     fn a_request_is_handled_when_the_reply_before_it_has_left() {
         let respond = |net: &Net, conn, _| {
-            let unsent = net.find(conn).unwrap().state.borrow().outbox_bytes;
+            let unsent = net.find(conn).unwrap().state.borrow().outbox.bytes();
             assert_eq!(unsent, 0, "replies wait for a reader who is answered all the same");
             reply(net, conn, &vec![7; MIB]);
         };

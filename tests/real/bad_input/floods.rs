@@ -1,6 +1,7 @@
 //! Connections that ask for more than they take: replies that nobody reads, requests behind one that waits for ever.
 
 use bytes::Bytes;
+use tidemill::wire::configs::{DescribeConfigsRequest, DescribeConfigsResource};
 use tidemill::wire::produce_fetch::FetchRequest;
 
 use crate::broker::Broker;
@@ -136,4 +137,48 @@ fn consumers_that_fetch_all_and_take_nothing() {
         neighbour.is_served();
     }
     broker.stop();
+}
+
+/// Each asks for little enough; all of them together do not.
+#[test]
+fn many_clients_that_take_no_answer() {
+    const TOPICS: usize = 50;
+    const CLIENTS: usize = 200;
+    const DESCRIBE_CONFIGS: i16 = 4;
+    let (_folder, broker, mut neighbour) = broker(&["tidemill.cache.bytes=0", "socket.send.buffer.bytes=16384"]);
+    let mut client = Client::connect(broker.address());
+    let topics: Vec<String> = (0..TOPICS).map(|topic| format!("topic-{topic}")).collect();
+    for topic in &topics {
+        client.create(topic, 1, &[]);
+    }
+    let everything = DescribeConfigsRequest {
+        resources: topics
+            .iter()
+            .map(|topic| DescribeConfigsResource {
+                resource_type: 2,
+                resource_name: topic.as_str().into(),
+                configuration_keys: None,
+            })
+            .collect(),
+        include_synonyms: true,
+        include_documentation: true,
+    };
+    let one = client.call(&everything, DESCRIBE_CONFIGS);
+    assert_eq!(one.results.len(), TOPICS);
+    neighbour.is_served();
+    let before = peak_mib(&broker);
+    let mut flood: Vec<Client> = (0..CLIENTS).map(|_| Client::connect(broker.address())).collect();
+    for client in &mut flood {
+        client.ask(&everything, DESCRIBE_CONFIGS);
+    }
+    (0..20).for_each(|_| neighbour.is_served());
+    // Who takes the answer gets it, however many before him do not.
+    assert_eq!(client.call(&everything, DESCRIBE_CONFIGS), one);
+    neighbour.is_served();
+    let grown = peak_mib(&broker) - before;
+    assert!(grown < 40, "memory grew by {grown} MiB");
+    drop(flood);
+    (0..20).for_each(|_| neighbour.is_served());
+    let log = broker.stop();
+    assert!(log.contains("it does not take its replies"), "{log}");
 }
