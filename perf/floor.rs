@@ -2,9 +2,11 @@
 //!
 //! One glommio loop receives, checks the CRC, copies once into an aligned buffer, writes it with O_DIRECT and O_DSYNC into
 //! a ring in group commits (one in flight, the next one filling) and answers Produce v9 with success. No topics, no
-//! offsets, no recovery, no segments, no limits: it is driven by `load produce` and serves nothing else.
+//! offsets, no recovery, no limits: it is driven by `load produce` and serves nothing else. With `--segments` it also
+//! writes every batch once more, to files in the background as a broker with a journal does: the least for that design.
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io::Write;
 use std::net::TcpListener;
@@ -27,6 +29,9 @@ struct Options {
     ring: PathBuf,
     #[arg(long, default_value_t = 256)]
     ring_mb: u64,
+    /// Write the batches to segments as well, in this folder.
+    #[arg(long)]
+    segments: Option<PathBuf>,
     #[arg(long, default_value_t = 0)]
     core: usize,
 }
@@ -35,6 +40,12 @@ struct Options {
 const PIECE_BYTES: usize = 256 * 1024;
 const COMMIT_BYTES: usize = 4 * 1024 * 1024;
 const BLOCK_BYTES: usize = 4096;
+/// Segments: as large as in perf/compare, as many are kept; synced after so much; in memory before they are written.
+const SEGMENT_BYTES: u64 = 256 << 20;
+const SEGMENTS_KEPT: u64 = 4;
+const SYNC_BYTES: u64 = 16 << 20;
+const DIRTY_BYTES: usize = 64 << 20;
+const SEGMENT_WRITES: usize = 2;
 /// What a journal would write beside a batch.
 const FRAME_BYTES: usize = 64;
 
@@ -51,8 +62,19 @@ struct Filling {
     waiting: Vec<Waiting>,
 }
 
+/// What goes to the segments, in whole pieces.
+#[derive(Default)]
+struct Dirty {
+    filling: Option<DmaBuffer>,
+    used: usize,
+    full: VecDeque<DmaBuffer>,
+    /// The task that writes them, when there was nothing to write.
+    idle: Option<Waker>,
+}
+
 struct Journal {
     filling: RefCell<Filling>,
+    dirty: Option<RefCell<Dirty>>,
     /// The commit task, when there was nothing to commit.
     idle: RefCell<Option<Waker>>,
     /// Connections that found no room.
@@ -76,6 +98,11 @@ impl Journal {
         if filling.used + bytes > COMMIT_BYTES {
             return false;
         }
+        if let Some(dirty) = &self.dirty
+            && !self.append_to_segment(&mut dirty.borrow_mut(), batch)
+        {
+            return false;
+        }
         let header = [0u8; FRAME_BYTES];
         for mut source in [&header[..], batch] {
             while !source.is_empty() {
@@ -95,6 +122,45 @@ impl Journal {
             waker.wake();
         }
         true
+    }
+
+    /// The other copy. False when too much is to be written already.
+    fn append_to_segment(&self, dirty: &mut Dirty, mut batch: &[u8]) -> bool {
+        if dirty.full.len() * PIECE_BYTES >= DIRTY_BYTES {
+            return false;
+        }
+        while !batch.is_empty() {
+            let at = dirty.used;
+            let piece = dirty
+                .filling
+                .get_or_insert_with(|| self.file.alloc_dma_buffer(PIECE_BYTES));
+            let n = batch.len().min(PIECE_BYTES - at);
+            piece.as_bytes_mut()[at..at + n].copy_from_slice(&batch[..n]);
+            dirty.used += n;
+            batch = &batch[n..];
+            if dirty.used == PIECE_BYTES {
+                dirty.used = 0;
+                let piece = dirty.filling.take().expect("it was filled");
+                dirty.full.push_back(piece);
+                dirty.idle.take().into_iter().for_each(Waker::wake);
+            }
+        }
+        true
+    }
+
+    async fn dirty_pieces(&self, dirty: &RefCell<Dirty>) -> Vec<DmaBuffer> {
+        let pieces = poll_fn(|context| {
+            let mut dirty = dirty.borrow_mut();
+            if dirty.full.is_empty() {
+                dirty.idle = Some(context.waker().clone());
+                return Poll::Pending;
+            }
+            let many = dirty.full.len().min(SEGMENT_WRITES);
+            Poll::Ready(dirty.full.drain(..many).collect())
+        })
+        .await;
+        self.full.borrow_mut().drain(..).for_each(Waker::wake);
+        pieces
     }
 
     async fn room(&self) {
@@ -144,10 +210,14 @@ async fn serve(options: Options) {
             used: 0,
             waiting: Vec::new(),
         }),
+        dirty: options.segments.is_some().then(RefCell::default),
         idle: RefCell::default(),
         full: RefCell::default(),
         file: open_ring(&options.ring, ring_bytes).await,
     });
+    if let Some(folder) = options.segments {
+        glommio::spawn_local(segments(journal.clone(), folder)).detach();
+    }
     let listener = TcpListener::bind(&options.listen).expect("the port is free");
     listener.set_nonblocking(true).expect("a listening socket");
     glommio::spawn_local(commits(journal.clone(), ring_bytes)).detach();
@@ -206,6 +276,46 @@ async fn commits(journal: Rc<Journal>, ring_bytes: u64) {
         }
         position += bytes as u64;
         answer(commit.waiting);
+    }
+}
+
+/// Writes what is dirty, piece after piece: space reserved, the size set ahead, flushed now and then, old files removed.
+async fn segments(journal: Rc<Journal>, folder: PathBuf) {
+    let dirty = journal.dirty.as_ref().expect("there are segments");
+    let path = |number: u64| folder.join(format!("{number:020}.log"));
+    for number in 0.. {
+        let file = DmaFile::create(path(number)).await.expect("a new segment");
+        let reserved = file.pre_allocate(SEGMENT_BYTES, true).await;
+        reserved.expect("room for a segment");
+        let file = Rc::new(file);
+        let (mut position, mut size, mut synced) = (0, 0, 0);
+        while position < SEGMENT_BYTES {
+            let pieces = journal.dirty_pieces(dirty).await;
+            if position + (PIECE_BYTES * SEGMENT_WRITES) as u64 > size {
+                size += SYNC_BYTES;
+                file.truncate(size).await.expect("a size");
+            }
+            let mut writes = Vec::new();
+            for piece in pieces {
+                let (file, at) = (file.clone(), position);
+                position += PIECE_BYTES as u64;
+                writes.push(glommio::spawn_local(async move { file.write_at(piece, at).await }));
+            }
+            for write in writes {
+                write.await.expect("a segment can be written");
+            }
+            if position - synced >= SYNC_BYTES {
+                file.fdatasync().await.expect("a segment can be flushed");
+                synced = position;
+            }
+        }
+        if number >= SEGMENTS_KEPT {
+            let old = path(number - SEGMENTS_KEPT);
+            glommio::executor()
+                .spawn_blocking(move || std::fs::remove_file(old))
+                .await
+                .expect("it was there");
+        }
     }
 }
 

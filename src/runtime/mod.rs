@@ -306,12 +306,16 @@ fn start_on(
     shard_config: impl Fn(Place) -> ShardConfig,
 ) -> Result<Broker, String> {
     let shards = u16::try_from(cores.len()).map_err(|_| "too many cores".to_string())?;
+    let mut refusals = Vec::new();
     for line in preflight(&Needs::of(config, shards)) {
         match line.verdict {
             Verdict::Ok(_) => {}
             Verdict::Advise(todo) => tracing::warn!("{}: {todo}", line.what),
-            Verdict::Refuse(todo) => return Err(format!("{}: {todo}", line.what)),
+            Verdict::Refuse(todo) => refusals.push(format!("{}: {todo}", line.what)),
         }
+    }
+    if !refusals.is_empty() {
+        return Err(refusals.join("; "));
     }
     let root = std::path::absolute(config.data_dir()).map_err(|error| format!("{}: {error}", config.data_dir()))?;
     let folder_lock = folder_lock::take(&root)?;
@@ -395,6 +399,11 @@ fn run_shard(executor: LocalExecutorBuilder, seat: Seat) {
     let (id, reports) = (seat.config.id, seat.reports.clone());
     let trouble = match caught(move || executor.make().map(|executor| executor.run(drive::drive(seat)))) {
         Ok(Ok(())) => return,
+        Ok(Err(error)) if error.raw_os_error() == Some(libc::ENOMEM) => format!(
+            "cannot start shard {}: {error}. Not enough lockable memory is left for its rings, and the limit is for all that \
+             this user runs; raise it (ulimit -l, or LimitMEMLOCK= of the service)",
+            id.0
+        ),
         Ok(Err(error)) => format!("cannot start shard {}: {error}", id.0),
         Err(panic) => format!("shard {} panicked: {panic}", id.0),
     };

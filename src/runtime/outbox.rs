@@ -75,16 +75,10 @@ impl Outbox {
 #[cfg(test)]
 mod tests {
     use super::super::socket::SLICES_MAX;
+    use super::super::socket::tests::pair;
     use super::*;
     use std::io::Read;
-    use std::net::{TcpListener, TcpStream};
     use std::os::fd::AsFd;
-
-    fn pair() -> (TcpStream, TcpStream) {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        (near, listener.accept().unwrap().0)
-    }
 
     #[test]
     fn more_slices_than_one_call_takes_arrive_in_order() {

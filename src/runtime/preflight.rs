@@ -105,9 +105,9 @@ pub(super) fn io_memory_bytes(shards: u16) -> usize {
     if may_lock_all() {
         return IO_MEMORY_BYTES as usize;
     }
-    let each = limit(libc::RLIMIT_MEMLOCK).0 / (RINGS * u64::from(shards.max(1)));
-    // A little of the limit is for the rings themselves.
-    let each = (each / 8 * 7).min(IO_MEMORY_BYTES) / BLOCK_BYTES * BLOCK_BYTES;
+    // The limit is the user's: half of it is left for the rings themselves, and for what else he runs.
+    let each = limit(libc::RLIMIT_MEMLOCK).0 / 2 / (RINGS * u64::from(shards.max(1)));
+    let each = each.min(IO_MEMORY_BYTES) / BLOCK_BYTES * BLOCK_BYTES;
     // With less than a few operations' worth registering is not worth while; glommio falls back to plain memory.
     if each < 1024 * 1024 {
         IO_MEMORY_BYTES as usize
@@ -171,7 +171,7 @@ fn io_uring(setup: Result<(), Error>) -> Verdict {
 }
 
 fn memlock(limit: u64, may_lock_all: bool, shards: u16) -> Verdict {
-    let need = u64::from(shards) * RINGS * IO_MEMORY_BYTES;
+    let need = 2 * u64::from(shards) * RINGS * IO_MEMORY_BYTES;
     if may_lock_all {
         return Verdict::Ok("not limited for this user".into());
     }
@@ -386,8 +386,8 @@ mod tests {
         assert!(refusal(io_uring(Err(Error::from_raw_os_error(libc::ENOSYS)))).contains("CONFIG_IO_URING"));
         assert!(refusal(io_uring(Err(Error::from_raw_os_error(libc::EPERM)))).contains("io_uring"));
         assert!(is_ok(&memlock(0, true, 64)));
-        assert!(is_ok(&memlock(48 << 20, false, 2)));
-        assert!(matches!(memlock(8 << 20, false, 2), Verdict::Advise(todo) if todo.contains("49152 KiB")));
+        assert!(is_ok(&memlock(96 << 20, false, 2)));
+        assert!(matches!(memlock(8 << 20, false, 2), Verdict::Advise(todo) if todo.contains("98304 KiB")));
         assert!(refusal(memlock(64 << 10, false, 2)).contains("at least 512 KiB"));
         assert!(refusal(descriptors(256)).contains("ulimit -Hn"));
         let needs = Needs {

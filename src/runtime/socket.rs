@@ -71,12 +71,12 @@ pub(super) fn receive_some(fd: BorrowedFd<'_>, buffer: &mut BytesMut, len: usize
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use std::net::{TcpListener, TcpStream};
     use std::os::fd::AsFd;
 
-    fn pair() -> (TcpStream, TcpStream) {
+    pub(in super::super) fn pair() -> (TcpStream, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         (near, listener.accept().unwrap().0)

@@ -141,6 +141,14 @@ impl Drop for Broker {
     }
 }
 
+/// What a broker warned of and complained about, but for what the host could give it more of.
+pub fn complaints(log: &str) -> Vec<&str> {
+    log.lines()
+        .filter(|line| line.contains(" WARN ") || line.contains(" ERROR "))
+        .filter(|line| !line.contains("WARN locked memory: the limit is"))
+        .collect()
+}
+
 /// Runs a command to its end; one that takes longer than `limit` is killed, and the test fails.
 #[track_caller]
 pub fn run(command: &mut Command, limit: Duration) -> Output {

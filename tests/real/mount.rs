@@ -15,7 +15,7 @@ pub struct Mount {
 }
 
 impl Mount {
-    /// `None` where this process may not mount; with CI set it must.
+    /// `None` where this process may not mount; with CI set it must. tools/test skips who asks, by name, without root.
     pub fn make() -> Option<Mount> {
         let scratch = tempfile::tempdir().unwrap();
         let image = scratch.path().join("image");

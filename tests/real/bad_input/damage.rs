@@ -11,7 +11,7 @@ use tidemill::error::ErrorCode;
 use tidemill::record::scan::Depth;
 use tidemill::record::{Records, Scan};
 
-use crate::broker::{Broker, PATIENCE, run_ok, serve as serve_command};
+use crate::broker::{Broker, PATIENCE, complaints, run_ok, serve as serve_command};
 use crate::client::{Client, Neighbour, batch};
 
 /// Three segments of a mebibyte, the last one not full.
@@ -164,12 +164,9 @@ fn serve(folder: &Path) -> Served {
     assert_eq!(client.values("neighbour", 0), [(0, "record 0".to_owned())]);
     let log = broker.stop();
     assert!(!log.contains("panicked"), "{log}");
-    let lines = log
-        .lines()
-        .filter(|line| line.contains(" WARN ") || line.contains(" ERROR "));
     Served {
         missing,
-        lines: lines.map(str::to_owned).collect(),
+        lines: complaints(&log).into_iter().map(str::to_owned).collect(),
         is_writable,
     }
 }

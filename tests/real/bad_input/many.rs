@@ -10,7 +10,7 @@ use tidemill::wire::metadata::*;
 use tidemill::wire::offsets::*;
 use tidemill::wire::produce_fetch::*;
 
-use crate::broker::{Broker, wait_for};
+use crate::broker::{Broker, complaints, wait_for};
 use crate::client::{Client, Neighbour, batch};
 
 fn unknown_topics(count: usize) -> MetadataRequest {
@@ -186,7 +186,7 @@ fn broker(settings: &[&str]) -> (tempfile::TempDir, Broker, Neighbour) {
 #[track_caller]
 fn end(broker: Broker) {
     let log = broker.stop();
-    assert!(!log.contains(" WARN ") && !log.contains(" ERROR "), "{log}");
+    assert!(complaints(&log).is_empty(), "{log}");
 }
 
 #[test]
