@@ -249,7 +249,7 @@ broker_settings! {
     /// The kernel's send buffer of a connection, in bytes; -1 leaves the system's default.
     socket_send_buffer_bytes: Option<usize> = "socket.send.buffer.bytes", Int, Some("-1"), AtLeast(-1), STATIC;
     /// Memory that keeps recently written records for consumers, of all shards together, in bytes; at least 4 MiB a
-    /// shard. Half as much again is for records on their way to consumers that take them slowly.
+    /// shard. Half as much again, and 16 MiB a shard, is for replies that clients take slowly.
     cache_bytes: u64 = "tidemill.cache.bytes", Long, Some("134217728"), AtLeast(0), STATIC;
     /// The cores that get a shard each: auto for every core that the process may use, or numbers and ranges such as
     /// 0,2-3.
