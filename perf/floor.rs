@@ -3,7 +3,7 @@
 //! One glommio loop receives, checks the CRC, copies once into an aligned buffer, writes it with O_DIRECT and O_DSYNC into
 //! a ring in group commits (one in flight, the next one filling) and answers Produce v9 with success. No topics, no
 //! offsets, no recovery, no limits: it is driven by `load produce` and serves nothing else. With `--segments` it also
-//! writes every batch once more, to files in the background as a broker with a journal does: the least for that design.
+//! writes every batch once more, to files in the background as a broker with a journal does: the same for that design.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
