@@ -335,6 +335,7 @@ fn start_on(
     let connections_max = config.max_connections.min((files - segment_files) as usize);
     let guests = Arc::new(Guests::new(cores.len(), connections_max, config.max_connections_per_ip));
     let clock = Clock::start();
+    let limits = config.limits(shards);
     let inboxes: Arc<[Inbox]> = (0..shards).map(|_| Inbox::new(shards)).collect();
     let (report, reports) = channel();
     let removers = Arc::new(Workers::start_detached("remove").map_err(system)?);
@@ -351,9 +352,9 @@ fn start_on(
             limits: Limits {
                 frame_bytes_max: config.socket_request_max_bytes,
                 outgoing_bytes_max: OUTGOING_BYTES_MAX,
-                unsent_bytes_max: config.limits(shards).unsent_bytes,
-                request_memory_bytes: config.limits(shards).request_bytes,
-                waiting_bytes_max: config.limits(shards).waiting_bytes,
+                unsent_bytes_max: limits.unsent_bytes,
+                request_memory_bytes: limits.request_bytes,
+                waiting_bytes_max: limits.waiting_bytes,
                 idle_us: (config.connections_max_idle_ms.max(0) as u64).saturating_mul(1000),
                 stall_us: (config.frame_timeout_ms.max(0) as u64).saturating_mul(1000),
             },
@@ -399,11 +400,9 @@ fn run_shard(executor: LocalExecutorBuilder, seat: Seat) {
     let (id, reports) = (seat.config.id, seat.reports.clone());
     let trouble = match caught(move || executor.make().map(|executor| executor.run(drive::drive(seat)))) {
         Ok(Ok(())) => return,
-        Ok(Err(error)) if error.raw_os_error() == Some(libc::ENOMEM) => format!(
-            "cannot start shard {}: {error}. Not enough lockable memory is left for its rings, and the limit is for all that \
-             this user runs; raise it (ulimit -l, or LimitMEMLOCK= of the service)",
-            id.0
-        ),
+        Ok(Err(error)) if error.raw_os_error() == Some(libc::ENOMEM) => {
+            format!("cannot start shard {}: {}", id.0, preflight::NO_LOCKABLE_MEMORY)
+        }
         Ok(Err(error)) => format!("cannot start shard {}: {error}", id.0),
         Err(panic) => format!("shard {} panicked: {panic}", id.0),
     };

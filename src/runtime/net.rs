@@ -175,7 +175,7 @@ impl Net {
             }),
         });
         self.conns.borrow_mut().insert(id, conn.clone());
-        self.events.push(Event::Connected { conn: id, peer });
+        self.events.push(Event::Connected { conn: id });
         glommio::spawn_local(serve(self.clone(), conn)).detach();
     }
 
@@ -674,7 +674,7 @@ mod tests {
                     events.swap(&mut round);
                     for event in round.drain(..) {
                         match event {
-                            Event::Connected { conn, .. } => assert!(known.insert(conn)),
+                            Event::Connected { conn } => assert!(known.insert(conn)),
                             Event::Closed { conn } => assert!(known.remove(&conn)),
                             Event::Request { conn, frame } => {
                                 assert!(known.contains(&conn));

@@ -21,6 +21,8 @@ const RINGS: u64 = 3;
 const MEMLOCK_BYTES_MIN: u64 = 512 * 1024;
 /// Buffers of one shard for direct I/O; what does not fit comes from the heap.
 const IO_MEMORY_BYTES: u64 = 8 * 1024 * 1024;
+pub(super) const NO_LOCKABLE_MEMORY: &str = "not enough lockable memory is left for a ring, and the limit is for all that this \
+     user runs; raise it (ulimit -l, or LimitMEMLOCK= of the service)";
 const KERNEL_MIN: (u32, u32) = (5, 8);
 const FILES_MIN: u64 = 1024;
 
@@ -163,9 +165,7 @@ fn io_uring(setup: Result<(), Error>) -> Verdict {
                     .into(),
             }
         }
-        Some(libc::ENOMEM) => {
-            "not enough lockable memory for a ring; raise the limit (ulimit -l, LimitMEMLOCK=)".into()
-        }
+        Some(libc::ENOMEM) => NO_LOCKABLE_MEMORY.into(),
         _ => format!("cannot set up a ring: {error}"),
     })
 }

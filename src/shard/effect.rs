@@ -20,7 +20,6 @@ pub const READ_FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 pub enum Event {
     Connected {
         conn: ConnId,
-        peer: std::net::SocketAddr,
     },
     /// One frame, without its length prefix. The memory is the frame's own or a piece of a read buffer; it is ours to change.
     Request {

@@ -225,7 +225,7 @@ impl Shard {
     pub fn handle(&mut self, now: Now, event: Event, out: &mut Vec<Effect>) {
         self.enter(now, out);
         match event {
-            Event::Connected { conn, .. } => self.connected(conn),
+            Event::Connected { conn } => self.connected(conn),
             Event::Request { conn, frame } => self.received(conn, frame),
             Event::Closed { conn } => self.closed(conn),
             Event::FromShard { from, message } => self.told(from, message),

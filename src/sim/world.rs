@@ -495,8 +495,7 @@ impl World {
             to_client_us: 0,
         };
         self.conns.insert(conn, state);
-        let peer = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
-        self.round(shard, Some(Event::Connected { conn, peer }));
+        self.round(shard, Some(Event::Connected { conn }));
         to_client.push((client, FromBroker::Connected(conn)));
     }
 
