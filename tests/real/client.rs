@@ -160,6 +160,16 @@ impl Client {
     /// Produces one batch to each of these partitions of a topic, in one request.
     #[track_caller]
     pub fn produce(&mut self, topic: &str, batches: &[(i32, Bytes)]) -> Vec<PartitionProduceResponse> {
+        self.ask_produce(topic, batches);
+        self.answer::<ProduceRequest>(PRODUCE)
+            .responses
+            .remove(0)
+            .partition_responses
+    }
+
+    /// [`Client::produce`] that does not wait.
+    #[track_caller]
+    pub fn ask_produce(&mut self, topic: &str, batches: &[(i32, Bytes)]) {
         let partition = |(index, records): &(i32, Bytes)| PartitionProduceData {
             index: *index,
             records: Some(records.clone()),
@@ -174,7 +184,7 @@ impl Client {
             }],
             ..Default::default()
         };
-        self.call(&request, PRODUCE).responses.remove(0).partition_responses
+        self.ask(&request, PRODUCE);
     }
 
     /// One record that must be taken; its offset.

@@ -14,6 +14,7 @@ mod flights;
 mod kafka;
 mod metadata;
 mod mount;
+mod power;
 mod retries;
 mod segments;
 mod shards;
