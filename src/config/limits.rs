@@ -52,6 +52,13 @@ impl BrokerConfig {
     }
 }
 
+impl Limits {
+    /// What logs without a folder hold at most, all together: it can be written to no segment.
+    pub fn unplaced_bytes(&self) -> u64 {
+        self.dirty_bytes / 8
+    }
+}
+
 /// Below these a shard could not keep its disk busy, however many shards share the total.
 const DIRTY_BYTES_MIN: u64 = 16 * 1024 * 1024;
 const CACHE_BYTES_MIN: u64 = 4 * 1024 * 1024;

@@ -15,6 +15,7 @@
 pub mod format;
 pub mod frame;
 mod live;
+pub mod parked;
 mod recovery;
 mod report;
 mod ring;

@@ -666,6 +666,11 @@ impl Journal {
         }
     }
 
+    /// Of a log's frames that replay needs.
+    pub fn bytes_of(&self, log: LogId) -> u64 {
+        self.live.bytes_of(log)
+    }
+
     /// Whether the ring can go round, with room for others, though these logs are only carried, never applied. A running
     /// journal sees to that itself; at a start more is live than there was, since nobody knows what had been applied.
     pub fn can_carry(&self, logs: &[LogId]) -> bool {

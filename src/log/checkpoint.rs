@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use crate::types::{BLOCK_BYTES, File, FileIds, Offset, Position};
 
+use super::tail::Tail;
 use super::{Appended, Log};
 
 /// To be done in this order; each as one or more effects, the writes in any order. Then [`Log::checkpointed`].
@@ -215,6 +216,14 @@ impl Log {
             }));
         }
         carried
+    }
+
+    /// Everything that is not in its files was put aside: it is not here any more, and nobody is served until a restart.
+    pub fn put_aside(&mut self) {
+        assert!(self.in_flight.is_none(), "{}: put aside while it is written", self.name);
+        self.tail = Tail::default();
+        self.head = None;
+        self.is_unread = true;
     }
 
     /// The segment and the block where its next write starts.

@@ -1,5 +1,7 @@
 //! The owner's side of a produce: check the batch, give it offsets, append, join the commit, answer when it is safe.
 
+use std::collections::VecDeque;
+
 use bytes::BytesMut;
 
 use crate::error::ErrorCode;
@@ -10,6 +12,7 @@ use crate::types::{ConnId, LogId, Offset, OpId};
 use super::Shard;
 use super::compute::Client;
 use super::disk::Op;
+use super::folders::Folder;
 use super::message::{Answer, AppendItem, AppendOutcome, Asker};
 
 /// Above these, of a batch as it is and of its records inflated, work on a batch's bytes leaves the shard's loop.
@@ -45,6 +48,57 @@ enum Checked {
     Not(BytesMut),
     OnWorker(OpId),
     Yes(Batch),
+}
+
+/// Partitions whose next batch waits, in the order in which they came.
+#[derive(Default)]
+pub struct Blocked {
+    queue: VecDeque<(LogId, Lack)>,
+    /// How many of them wait for room.
+    for_room: usize,
+    /// The size of the first batch that waits for room.
+    bytes_wanted: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Lack {
+    /// In the journal or in memory, which all partitions share.
+    Room,
+    /// Logs without a folder hold a bounded part of both, since nothing of them can be written out.
+    Folder,
+}
+
+impl Blocked {
+    fn push(&mut self, log: LogId, lack: Lack) {
+        self.for_room += usize::from(lack == Lack::Room);
+        self.queue.push_back((log, lack));
+    }
+
+    pub fn remove(&mut self, log: LogId) {
+        self.queue.retain(|(waiting, _)| *waiting != log);
+        self.for_room = self.queue.iter().filter(|(_, lack)| *lack == Lack::Room).count();
+    }
+
+    pub fn logs(&self) -> Vec<LogId> {
+        self.queue.iter().map(|(log, _)| *log).collect()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    pub fn len(&self) -> usize {
+        self.queue.len()
+    }
+
+    fn wants_room(&self) -> bool {
+        self.for_room > 0
+    }
+
+    /// What is to be free for the one that waits longest, in bytes of a batch; 0 when nobody waits.
+    pub fn room_wanted(&self) -> u64 {
+        if self.wants_room() { self.bytes_wanted } else { 0 }
+    }
 }
 
 /// An appended batch that is not durable yet. Answered when the log is durable up to `next_offset`.
@@ -179,16 +233,37 @@ impl Shard {
             self.append_done(pending.at, outcome);
             return Progress::Done;
         }
-        if !self.has_room_for(batch.size_bytes) {
+        if let Some(lack) = self.lacks(log, batch.size_bytes) {
+            if lack == Lack::Folder
+                && let Some(why) = self.folder_refused(log)
+            {
+                let outcome = AppendOutcome::refused(pending.at.slot, ErrorCode::KafkaStorageError, Some(why));
+                self.append_done(pending.at, outcome);
+                return Progress::Done;
+            }
             self.stats.appends_blocked += 1;
-            self.journal.want(self.journal_room_wanted(batch.size_bytes));
+            if lack == Lack::Room && !self.blocked.wants_room() {
+                self.blocked.bytes_wanted = batch.size_bytes as u64;
+                self.journal.want(self.journal_room_wanted(batch.size_bytes));
+            }
             pending.state = Checked::Yes(batch);
             self.partition_mut(log).pending.push_front(pending);
-            self.blocked.insert(log);
+            self.blocked.push(log, lack);
             return Progress::Blocked;
         }
         self.append(log, pending.at, batch);
         Progress::Done
+    }
+
+    /// What a batch of this size must wait for before the log takes it. Whoever waits for room is served in the order of
+    /// coming: a large batch would otherwise wait for as long as small ones come.
+    fn lacks(&self, log: LogId, bytes: usize) -> Option<Lack> {
+        let is_placed = self.partition(log).folder == Folder::Ready;
+        if !is_placed && self.unplaced_bytes + bytes as u64 > self.limits.unplaced_bytes() {
+            return Some(Lack::Folder);
+        }
+        let has_room = !self.blocked.wants_room() && self.has_room_for(bytes);
+        (!has_room).then_some(Lack::Room)
     }
 
     /// Checks a batch, as long as that is little work; otherwise gives its bytes back as they were.
@@ -242,6 +317,10 @@ impl Shard {
         };
         match partition.log.append_leader(self.now, batch, epoch, &mut self.arena) {
             Ok(appended) => {
+                if partition.folder != Folder::Ready {
+                    partition.unplaced_bytes += appended.bytes.len() as u64;
+                    self.unplaced_bytes += appended.bytes.len() as u64;
+                }
                 let durable = partition.config.flush_messages == 1;
                 let next_offset = appended.last_offset + 1;
                 let answer = outcome(appended.base_offset, max_timestamp);
@@ -323,7 +402,7 @@ impl Shard {
             return;
         };
         let slots: Vec<AppendSlot> = partition.pending.drain(..).map(|pending| pending.at).collect();
-        self.blocked.remove(&log);
+        self.blocked.remove(log);
         self.refuse(slots, error, message);
     }
 
@@ -347,7 +426,7 @@ impl Shard {
         if self.blocked.is_empty() {
             return;
         }
-        let blocked: Vec<LogId> = std::mem::take(&mut self.blocked).into_iter().collect();
+        let blocked = std::mem::take(&mut self.blocked).logs();
         let now_us = self.now.mono_us;
         for log in blocked {
             while let Some(partition) = self.partitions.get_mut(&log) {
@@ -355,7 +434,10 @@ impl Shard {
                     Some(pending) if pending.deadline_us <= now_us => {
                         let at = partition.pending.pop_front().expect("it is there").at;
                         self.stats.appends_timed_out += 1;
-                        let message = "There was no room to append before the request's time-out".to_string();
+                        let message = match partition.folder {
+                            Folder::Ready => "There was no room to append before the request's time-out".to_string(),
+                            _ => "The partition's folder was not made before the request's time-out".to_string(),
+                        };
                         self.append_done(
                             at,
                             AppendOutcome::refused(at.slot, ErrorCode::RequestTimedOut, Some(message)),
@@ -366,7 +448,7 @@ impl Shard {
             }
             self.advance_appends(log);
         }
-        if self.blocked.is_empty() {
+        if !self.blocked.wants_room() {
             self.journal.want(0);
         }
     }

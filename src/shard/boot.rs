@@ -9,7 +9,8 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use crate::controller::image::Topic;
-use crate::journal::{self, Body, Recovery, Replayed, Step as JournalStep, Ticket};
+use crate::journal::parked::PartName;
+use crate::journal::{self, Body, Frame, Recovery, Replayed, Step as JournalStep, Ticket};
 use crate::log::{
     self, Journaled, Log, LogConfig, RECOVERY_POINT, Recovering, RecoveringSeed, RecoveryStep, Replay, side_files,
 };
@@ -84,6 +85,11 @@ pub enum BootOp {
     },
     RingSynced,
     Kraft(KraftOp),
+    /// A part of what was put aside of a log, behind these frames of the earlier ones.
+    LogParked {
+        name: PartName,
+        frames: Vec<Frame>,
+    },
     LogListed(LogId),
     LogDescribed(LogId),
     LogMoved(LogId),
@@ -132,6 +138,7 @@ impl Shard {
         match op {
             BootOp::Root => match result {
                 Ok(DiskReply::Entries(entries)) => {
+                    self.find_parked(&entries);
                     self.boot().root = entries;
                     self.root_listed();
                 }
@@ -176,6 +183,7 @@ impl Shard {
                 self.tidy_next();
             }
             BootOp::Kraft(op) => self.kraft_done(op, result),
+            BootOp::LogParked { name, frames } => self.part_read(name, frames, result),
             BootOp::LogListed(log) => self.log_listed(log, result),
             BootOp::LogDescribed(log) => self.log_described(log, result),
             BootOp::LogMoved(log) => match result {
@@ -310,6 +318,7 @@ impl Shard {
             self.journal.forget(log);
         }
         self.boot().wanted = wanted;
+        self.warn_of_strange_parked();
         self.begin_logs();
     }
 
@@ -344,9 +353,24 @@ impl Shard {
     }
 
     fn begin_log(&mut self, log_boot: LogBoot) {
-        let (log, path) = (log_boot.log, log_boot.dir.clone());
+        let log = log_boot.log;
         self.boot().logs.insert(log, log_boot);
+        if !self.read_parked(log) {
+            self.list_log(log);
+        }
+    }
+
+    pub(super) fn list_log(&mut self, log: LogId) {
+        let path = self.log_boot(log).dir.clone();
         self.disk(Op::Boot(BootOp::LogListed(log)), DiskOp::List { path });
+    }
+
+    /// What was put aside of a log comes before what the journal still has of it.
+    pub(super) fn replay_first(&mut self, log: LogId, frames: Vec<Frame>) {
+        let replay = &mut self.boot().frames.entry(log).or_default().replay;
+        let behind = std::mem::take(replay);
+        replay.extend(frames.into_iter().filter_map(|frame| replay_of(frame.body)));
+        replay.extend(behind);
     }
 
     fn log_boot(&mut self, log: LogId) -> &mut LogBoot {
@@ -516,7 +540,7 @@ impl Shard {
 
     /// A file or a folder of this log cannot be read or mended. It is offline until a start that can; its records stay in the
     /// journal, and what is in its files is left as it is: what cannot be read is not its end.
-    fn log_failed(&mut self, id: LogId, why: String) {
+    pub(super) fn log_failed(&mut self, id: LogId, why: String) {
         let log_boot = self.log_boot(id);
         let dir = log_boot.dir.clone();
         if id == LogId::METADATA {
@@ -600,15 +624,19 @@ impl Shard {
             (replica, topic.config.clone())
         };
         let mut partition = Partition::new(log, replica, log_boot.topic, config, folder);
+        if folder != Folder::Ready {
+            partition.unplaced_bytes = partition.log.dirty_bytes() as u64;
+            self.unplaced_bytes += partition.unplaced_bytes;
+        }
         partition.control = frames.map_or(Ticket::default(), |frames| frames.control);
         self.partitions.insert(id, partition);
     }
 
     /// All of this shard's logs are there.
     fn logs_recovered(&mut self) {
-        let offline = self.partitions.iter().filter(|(_, partition)| !partition.is_online());
-        let offline: Vec<LogId> = offline.map(|(log, _)| *log).collect();
-        if !offline.is_empty() && !self.journal.can_carry(&offline) {
+        // The others that are offline are put aside.
+        let carried: Vec<LogId> = self.parking.unreadable().collect();
+        if !carried.is_empty() && !self.journal.can_carry(&carried) {
             return self.fatal(format!(
                 "{} has no room to keep the records of the logs that are offline and to go on: check the device (dmesg), then start \
                  the broker again",
@@ -700,24 +728,32 @@ impl Boot {
         if !matches!(frame.body, Body::Append(_)) {
             frames.control = ticket;
         }
-        match frame.body {
-            Body::Append(append) => frames.replay.push(Replay::Append(log::ReplayedAppend {
-                segment_base: append.segment_base,
-                position: append.position,
-                base_offset: append.base_offset,
-                last_offset: append.last_offset,
-                bytes: append.bytes,
-            })),
-            Body::Truncate { to } => frames.replay.push(Replay::Truncate { to }),
-            Body::Start { offset } => frames.replay.push(Replay::Start { offset }),
-            Body::Epoch { epoch, start_offset } => frames.replay.push(Replay::Epoch { epoch, start_offset }),
-            Body::Restate { base, .. } => frames.replay.push(Replay::Restate { base }),
-            Body::Drop => {
+        match replay_of(frame.body) {
+            Some(replay) => frames.replay.push(replay),
+            None => {
                 frames.replay.clear();
                 frames.is_dropped = true;
             }
         }
     }
+}
+
+/// A frame as its log replays it; nothing of a log that was dropped.
+fn replay_of(body: Body) -> Option<Replay> {
+    Some(match body {
+        Body::Append(append) => Replay::Append(log::ReplayedAppend {
+            segment_base: append.segment_base,
+            position: append.position,
+            base_offset: append.base_offset,
+            last_offset: append.last_offset,
+            bytes: append.bytes,
+        }),
+        Body::Truncate { to } => Replay::Truncate { to },
+        Body::Start { offset } => Replay::Start { offset },
+        Body::Epoch { epoch, start_offset } => Replay::Epoch { epoch, start_offset },
+        Body::Restate { base, .. } => Replay::Restate { base },
+        Body::Drop => return None,
+    })
 }
 
 impl LogBoot {

@@ -6,7 +6,6 @@
 use std::collections::VecDeque;
 
 use crate::error::ErrorCode;
-use crate::journal::{Body, Frame};
 use crate::log::{CheckpointStep, Log};
 use crate::replica::Role;
 use crate::types::{FileIds, LogId};
@@ -15,6 +14,7 @@ use super::Shard;
 use super::disk::Op;
 use super::effect::{DiskError, DiskOp, DiskReply};
 use super::folders::Folder;
+use super::parking;
 
 /// What one round writes at most, over all its logs.
 const ROUND_BYTES_MAX: usize = 16 << 20;
@@ -172,8 +172,11 @@ impl Shard {
         logs
     }
 
+    /// Whoever waits for memory makes it free, also below the threshold.
     fn is_memory_short(&self) -> bool {
+        let wanted = self.blocked.room_wanted();
         self.dirty_bytes > self.limits.dirty_bytes / 2
+            || wanted > 0 && self.dirty_bytes + wanted > self.limits.dirty_bytes
     }
 
     fn dirtiest_logs(&self) -> Vec<LogId> {
@@ -349,24 +352,30 @@ impl Shard {
         self.stop_may_go_on();
     }
 
-    /// Rule 8: a segment or a folder that could not be written takes its log offline; its records stay in the journal.
+    /// A segment or a folder that could not be written takes its log offline: nobody knows what it holds. The records that it
+    /// lacks are put aside.
     pub(super) fn partition_failed(&mut self, log: LogId, why: String) {
         self.stats.checkpoints_failed += 1;
         self.take_offline(log, why);
     }
 
-    /// Nobody is served and no file is written until a restart; the journal carries what the segments lack.
+    /// Nobody is served and none of its files is written until a restart. What the segments lack is put aside, so that the
+    /// others have the journal and the memory for themselves.
     pub(super) fn take_offline(&mut self, log: LogId, why: String) {
         let partition = self.partition_mut(log);
         tracing::error!(
             "{}: offline, because {why}. Check the device (dmesg) and restart the broker; acknowledged records that its \
-             segments lack are in the journal",
+             segments lack are in the journal, or in files beside it",
             partition.name()
         );
         partition.replica.role = Role::Offline { why: why.clone() };
         self.fail_appends(log, ErrorCode::KafkaStorageError, &why);
         self.wake_fetches(log);
+        self.parking.want(log);
         self.stop_is_not_clean();
+        if log == LogId::METADATA && self.is_serving() && !self.is_ready {
+            self.fatal("the metadata log cannot be written; see the line above".into());
+        }
     }
 
     /// Keeps what is in memory for readers within its budget, the oldest of each log first.
@@ -406,26 +415,10 @@ impl Shard {
             if partition.is_online() && partition.log.wants_checkpoint() && partition.folder == Folder::Ready {
                 continue;
             }
-            let mut frames = vec![Frame {
-                log,
-                body: Body::Start {
-                    offset: partition.log.start(),
-                },
-            }];
-            // Earlier ones are in the batches below; the newest may have none yet.
-            let epochs = partition.log.epochs().entries();
-            let unapplied = epochs.partition_point(|entry| entry.start < partition.log.applied());
-            frames.extend(epochs[unapplied..].iter().map(|entry| Frame {
-                log,
-                body: Body::Epoch {
-                    epoch: entry.epoch,
-                    start_offset: entry.start,
-                },
-            }));
-            frames.extend(partition.log.carry().into_iter().map(|carried| Frame {
-                log,
-                body: Body::Append(carried.into()),
-            }));
+            if self.parking.is_writing(log) {
+                continue;
+            }
+            let frames = parking::restated(partition);
             let Ok(ticket) = self.journal.carry(log, partition.log.applied(), &frames) else {
                 return;
             };

@@ -93,8 +93,9 @@ impl Committing {
 impl Shard {
     /// Would a batch of this size be taken now?
     pub(super) fn has_room_for(&self, bytes: usize) -> bool {
-        // A batch larger than the whole budget is let in when nothing else is dirty.
-        let fits = self.dirty_bytes == 0 || self.dirty_bytes + bytes as u64 <= self.limits.dirty_bytes;
+        // A batch larger than the whole budget is let in when nothing else is dirty that could be written out.
+        let fits =
+            self.dirty_bytes <= self.unplaced_bytes || self.dirty_bytes + bytes as u64 <= self.limits.dirty_bytes;
         fits && self.journal_room_wanted(bytes) <= self.journal.room()
     }
 

@@ -113,6 +113,7 @@ pub struct Folders {
 
 struct Late {
     tries: u32,
+    why: String,
     /// When it is tried again; `None` while it is.
     retry_at_us: Option<u64>,
 }
@@ -235,8 +236,10 @@ impl Shard {
             Ok(None) => {
                 if let Some(partition) = self.partitions.get_mut(&log) {
                     partition.folder = Folder::Ready;
+                    self.unplaced_bytes -= std::mem::take(&mut partition.unplaced_bytes);
                     self.stats.folders_made += 1;
                     self.folders.late.remove(&log);
+                    self.retry_blocked();
                 }
             }
             // Nobody knows whether a power cut would leave it: like a flush of a segment, never tried again.
@@ -253,8 +256,10 @@ impl Shard {
     fn make_folder_later(&mut self, log: LogId, why: &str) {
         let late = self.folders.late.entry(log).or_insert(Late {
             tries: 0,
+            why: String::new(),
             retry_at_us: None,
         });
+        late.why = why.to_string();
         late.retry_at_us = Some(self.now.mono_us + (RETRY_US << late.tries.min(RETRY_DOUBLINGS_MAX)));
         late.tries += 1;
         self.stats.folders_late += 1;
@@ -271,7 +276,18 @@ impl Shard {
                 partition.name()
             );
             self.stats.folders_refused += 1;
+            self.retry_blocked();
         }
+    }
+
+    /// Why nobody expects the log's folder to be made soon, if so.
+    pub(super) fn folder_refused(&self, log: LogId) -> Option<String> {
+        let is_refused = self.partition(log).folder == Folder::Refused;
+        let late = self.folders.late.get(&log).filter(|_| is_refused)?;
+        Some(format!(
+            "the partition's folder cannot be made, and so it takes no more records: {}",
+            late.why
+        ))
     }
 
     /// Folders that could not be made a while ago.
@@ -318,8 +334,9 @@ impl Shard {
         self.wake_fetches(log);
         let partition = self.partitions.remove(&log).expect("just seen");
         self.dirty_bytes -= partition.log.dirty_bytes() as u64;
+        self.unplaced_bytes -= partition.unplaced_bytes;
         self.cached_bytes = self.cached_bytes.saturating_sub(partition.log.cached_bytes() as u64);
-        self.blocked.remove(&log);
+        self.blocked.remove(log);
         self.folders.late.remove(&log);
         if partition.saving.as_ref().is_some_and(|saving| !saving.is_written()) {
             self.saving_abandoned();
@@ -467,6 +484,7 @@ impl Shard {
                 };
                 if let Some(log) = removal.log {
                     self.journal.forget(log);
+                    self.unpark(log);
                 }
                 return;
             }

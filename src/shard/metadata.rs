@@ -199,7 +199,8 @@ impl Shard {
 
     /// The metadata log may use what the journal keeps free for internal topics; it never waits for memory.
     pub(super) fn metadata_log_has_room(&self, bytes: u64) -> bool {
-        self.commit.failed().is_none() && self.journal.room() >= bytes
+        let is_online = self.partition(LogId::METADATA).is_online();
+        is_online && self.commit.failed().is_none() && self.journal.room() >= bytes
     }
 
     /// The journal was asked for room.

@@ -44,6 +44,7 @@ pub mod message;
 mod metadata;
 mod offsets;
 mod outgoing;
+mod parking;
 mod partition;
 mod produce;
 mod read;
@@ -132,11 +133,12 @@ pub struct Shard {
     partitions: Map<LogId, Partition>,
     /// In memory because they are not in a segment yet; and because readers may want them.
     dirty_bytes: u64,
+    /// Of the dirty ones, those of logs that have no folder (yet).
+    unplaced_bytes: u64,
     cached_bytes: u64,
     folders: folders::Folders,
     appending: Map<u64, append::Appending>,
-    /// Partitions whose next batch waits for room.
-    blocked: BTreeSet<LogId>,
+    blocked: append::Blocked,
     reading: Map<u64, read::Reading>,
     ahead: ahead::Ahead,
     outgoing: outgoing::Outgoing,
@@ -154,6 +156,7 @@ pub struct Shard {
     has_journal: bool,
     commit: commit::Committing,
     checkpoint: checkpoint::Checkpointing,
+    parking: parking::Parking,
     space: disk::Space,
     ops: Map<OpId, Op>,
     /// Of the controller's shard only.
@@ -187,10 +190,11 @@ impl Shard {
             producer_ids: admin::ProducerIds::default(),
             partitions: Map::default(),
             dirty_bytes: 0,
+            unplaced_bytes: 0,
             cached_bytes: 0,
             folders: folders::Folders::default(),
             appending: Map::default(),
-            blocked: BTreeSet::new(),
+            blocked: append::Blocked::default(),
             reading: Map::default(),
             ahead: ahead::Ahead::default(),
             outgoing: outgoing::Outgoing::new(limits.outgoing_bytes),
@@ -204,6 +208,7 @@ impl Shard {
             has_journal: false,
             commit,
             checkpoint: checkpoint::Checkpointing::default(),
+            parking: parking::Parking::default(),
             space: disk::Space::default(),
             ops: Map::default(),
             metadata: None,

@@ -22,6 +22,8 @@ pub struct Partition {
     pub replica: Replica,
     pub config: Arc<TopicConfig>,
     pub folder: Folder,
+    /// What was appended while there was no folder.
+    pub unplaced_bytes: u64,
     /// Batches that wait their turn; only the front one is worked on.
     pub pending: VecDeque<Pending>,
     /// Appended batches that are not durable yet.
@@ -54,6 +56,7 @@ impl Partition {
             replica,
             config,
             folder,
+            unplaced_bytes: 0,
             pending: VecDeque::new(),
             waiters: VecDeque::new(),
             interest: Vec::new(),

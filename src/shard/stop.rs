@@ -101,8 +101,7 @@ impl Shard {
             has_failed: self.commit.failed().is_some(),
         });
         self.answer_fetches_now();
-        let blocked: Vec<LogId> = self.blocked.iter().copied().collect();
-        for log in blocked {
+        for log in self.blocked.logs() {
             self.fail_pending(log, ErrorCode::NotLeaderOrFollower, "the broker is stopping");
         }
     }
@@ -273,7 +272,7 @@ impl Shard {
     }
 
     fn files_written(&mut self) {
-        if self.commit.is_superblock_in_flight() {
+        if self.commit.is_superblock_in_flight() || self.parking.is_removing() {
             return;
         }
         // Dropped, and the metadata that says so is durable: a start makes nothing of what it does not know.
@@ -315,8 +314,9 @@ impl Shard {
                 });
             }
         }
-        // The mark says that the journals may go: a control frame may be in there still, if it could not be settled.
-        let is_clean = !self.stopping().has_failed && self.journal.is_empty();
+        // The mark says that the journals may go: a control frame may be in there still, if it could not be settled. So may
+        // what was put aside, and Kafka, which may open the folder next, would not know of it.
+        let is_clean = !self.stopping().has_failed && self.journal.is_empty() && self.parking.is_empty();
         self.stats.stops_clean += u64::from(is_clean);
         self.stopping().phase = Phase::Gathering;
         if self.config.id == CONTROLLER {

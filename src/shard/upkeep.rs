@@ -79,6 +79,7 @@ impl Shard {
         }
         self.flush_by_time();
         self.retry_folders();
+        self.park_if_due();
         self.retry_controls();
         self.settle_blocking_controls();
         self.checkpoint_if_due();
@@ -161,8 +162,7 @@ impl Shard {
              is room; fetches and deletions work",
             self.config.broker.disk_reserve_bytes
         );
-        let blocked: Vec<LogId> = self.blocked.iter().copied().collect();
-        for log in blocked {
+        for log in self.blocked.logs() {
             self.fail_pending(log, ErrorCode::KafkaStorageError, "the disk is full");
         }
     }
@@ -232,7 +232,7 @@ impl Shard {
             // The next start does it.
             return;
         }
-        let Some(partition) = self.partitions.get_mut(&log) else {
+        let Some(partition) = (self.partitions.get_mut(&log)).filter(|partition| partition.is_online()) else {
             return;
         };
         let dirty_before = partition.log.dirty_bytes();
@@ -426,6 +426,7 @@ impl Shard {
                 }
                 self.recovery_point_over(log);
                 self.give_up_segments(log);
+                self.parked_may_go(log);
             }
             Err(error) => {
                 self.stats.recovery_points_failed += 1;

@@ -61,6 +61,8 @@ pub struct SimDisk {
     pub capacity_bytes: u64,
     /// A file, and from which byte on reads of it fail.
     unreadable: Option<(usize, u64)>,
+    /// What is written to files whose path begins so fails, and their flushes do.
+    unwritable: Option<String>,
     /// Descriptors: an open file keeps its inode when its name is renamed or used again.
     open: BTreeMap<u64, usize>,
 }
@@ -72,6 +74,7 @@ impl SimDisk {
             dirs: vec![Dir::default()],
             capacity_bytes,
             unreadable: None,
+            unwritable: None,
             open: BTreeMap::new(),
         }
     }
@@ -96,6 +99,11 @@ impl SimDisk {
 
     /// Performs an operation as if it completed now.
     pub fn perform(&mut self, op: &DiskOp) -> Result<DiskReply, DiskError> {
+        if let DiskOp::Write { file, .. } | DiskOp::Sync { file } | DiskOp::Truncate { file, .. } = op
+            && self.is_unwritable(&file.path)
+        {
+            return Err(io(&file.path, "input/output error"));
+        }
         match op {
             DiskOp::Write {
                 file,
@@ -438,8 +446,18 @@ impl SimDisk {
         self.unreadable.is_some()
     }
 
+    /// Writes and flushes of files whose path begins so fail, until [`SimDisk::repair`].
+    pub fn make_unwritable(&mut self, prefix: &str) {
+        self.unwritable = Some(prefix.into());
+    }
+
+    pub fn is_unwritable(&self, path: &str) -> bool {
+        self.unwritable.as_ref().is_some_and(|prefix| path.starts_with(prefix))
+    }
+
     pub fn repair(&mut self) {
         self.unreadable = None;
+        self.unwritable = None;
     }
 
     /// Length of a file.

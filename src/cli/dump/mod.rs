@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use crate::controller::files::{META_PROPERTIES, METADATA_FOLDER, QUORUM_STATE};
+use crate::journal::parked::{Part, PartName};
 use crate::log::producers::decode_snapshot;
 use crate::log::{DELETED_SUFFIX, RECOVERY_POINT, describe_recovery_point, side_files};
 
@@ -32,8 +33,9 @@ enum DumpError {
     #[error("{0}")]
     Damaged(String),
     #[error(
-        "this is no file that Tidemill writes: expected a segment (*.log), a journal (*.ring), a metadata snapshot \
-         (*.checkpoint), producer state (*.snapshot), {RECOVERY_POINT} or one of the small files beside them"
+        "this is no file that Tidemill writes: expected a segment (*.log), a journal (*.ring), what was put aside of it \
+         (tidemill-parked-*), a metadata snapshot (*.checkpoint), producer state (*.snapshot), {RECOVERY_POINT} or one of \
+         the small files beside them"
     )]
     Unknown,
 }
@@ -92,6 +94,9 @@ fn show(options: &Options, out: &mut impl Write) -> Result<(), DumpError> {
             Some(epoch) => writeln!(out, "stopped cleanly in broker epoch {epoch}")?,
             None => writeln!(out, "stopped cleanly in an unknown broker epoch")?,
         },
+        _ if PartName::parse(name).is_some() => {
+            writeln!(out, "{}", Part::decode(&content.into()).map_err(damaged)?)?;
+        }
         // Text already.
         META_PROPERTIES | QUORUM_STATE => out.write_all(&content)?,
         _ if name.ends_with(".snapshot") => {

@@ -1,0 +1,420 @@
+//! A log that is offline holds nobody up: what only the journal and the memory have of it is put aside, in files beside the
+//! ring, and both are free for the other logs.
+//!
+//! A set of files counts once its part 0 is there, which is written last. A start gives it to its log before what the ring
+//! still has, and the files go once the log has everything in its own. Every new set has a new generation: what counts is
+//! never written over, and what was put aside before is in it too.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use crate::journal::parked::{self, Part, PartName};
+use crate::journal::{Body, Frame, Ticket};
+use crate::types::{Entry, LogId, Offset};
+
+use super::boot::BootOp;
+use super::disk::Op;
+use super::effect::{DiskError, DiskOp, DiskReply, READ_FILE_BYTES_MAX};
+use super::partition::Partition;
+use super::{Shard, Stage};
+
+/// What could not be put aside is tried again after this long, in new files.
+const RETRY_US: u64 = 1_000_000;
+
+#[derive(Default)]
+pub struct Parking {
+    logs: BTreeMap<LogId, Parked>,
+    /// Logs that are offline; each is put aside, unless there is nothing of it.
+    wanted: BTreeSet<LogId>,
+    retry_at_us: u64,
+    /// Somebody was told that a log cannot be put aside.
+    is_told: bool,
+}
+
+/// The files of one log.
+#[derive(Default)]
+struct Parked {
+    files: BTreeSet<PartName>,
+    /// The set that counts, if any, and the offset that it ends at.
+    counts: Option<(u64, Offset)>,
+    /// The set that was begun last, with the log's newest control frame then: while there is no later one, it is the same set
+    /// when it is tried again.
+    tried: Option<(u64, Ticket)>,
+    stage: ParkedStage,
+}
+
+#[derive(Default)]
+enum ParkedStage {
+    #[default]
+    Idle,
+    /// This start cannot read what is there: it is left alone, and what the journal has stays in the journal.
+    Unreadable,
+    Writing {
+        generation: u64,
+        end: Offset,
+        /// From the first part to the last, which is written first.
+        left: Vec<Part>,
+        /// The log's newest control frame when this was begun: a later one is not in it.
+        control: Ticket,
+    },
+    Removing {
+        left: VecDeque<DiskOp>,
+    },
+}
+
+impl Parking {
+    /// Nothing is in files that a clean stop would leave behind.
+    pub fn is_empty(&self) -> bool {
+        self.logs.is_empty()
+    }
+
+    pub fn is_removing(&self) -> bool {
+        let is_removing = |parked: &Parked| matches!(parked.stage, ParkedStage::Removing { .. });
+        self.logs.values().any(is_removing)
+    }
+
+    pub fn is_writing(&self, log: LogId) -> bool {
+        (self.logs.get(&log)).is_some_and(|parked| matches!(parked.stage, ParkedStage::Writing { .. }))
+    }
+
+    /// Logs whose files this start cannot read: what the journal has of them stays there.
+    pub fn unreadable(&self) -> impl Iterator<Item = LogId> + '_ {
+        let unreadable = |parked: &Parked| matches!(parked.stage, ParkedStage::Unreadable);
+        let logs = self.logs.iter().filter(move |(_, parked)| unreadable(parked));
+        logs.map(|(log, _)| *log)
+    }
+
+    pub fn want(&mut self, log: LogId) {
+        self.wanted.insert(log);
+    }
+}
+
+/// Everything that `partition` has and its files lack: what the journal carries, and what is put aside.
+pub fn restated(partition: &Partition) -> Vec<Frame> {
+    let log = partition.log.id();
+    let mut frames = vec![Frame {
+        log,
+        body: Body::Start {
+            offset: partition.log.start(),
+        },
+    }];
+    // Earlier ones are in the batches below; the newest may have none yet.
+    let epochs = partition.log.epochs().entries();
+    let unapplied = epochs.partition_point(|entry| entry.start < partition.log.applied());
+    frames.extend(epochs[unapplied..].iter().map(|entry| Frame {
+        log,
+        body: Body::Epoch {
+            epoch: entry.epoch,
+            start_offset: entry.start,
+        },
+    }));
+    frames.extend(partition.log.carry().into_iter().map(|carried| Frame {
+        log,
+        body: Body::Append(carried.into()),
+    }));
+    frames
+}
+
+impl Shard {
+    // -- A start
+
+    /// The data folder's names: which of this shard's logs were put aside.
+    pub(super) fn find_parked(&mut self, root: &[Entry]) {
+        for entry in root.iter().filter(|entry| !entry.is_dir) {
+            let written = entry.name.strip_suffix(".tmp").unwrap_or(&entry.name);
+            let Some(name) = PartName::parse(written).filter(|name| self.owner(name.log) == self.config.id) else {
+                continue;
+            };
+            if written == entry.name {
+                self.parking.logs.entry(name.log).or_default().files.insert(name);
+            } else {
+                // The process ended while it was written.
+                let path = entry.name.clone();
+                self.disk(Op::Forgotten, DiskOp::RemoveFile { path });
+            }
+        }
+    }
+
+    /// The metadata is known: files of a topic that it does not know are left for a person to look at.
+    pub(super) fn warn_of_strange_parked(&self) {
+        for (log, parked) in &self.parking.logs {
+            if *log != LogId::METADATA && self.image.partition(*log).is_none() {
+                for name in &parked.files {
+                    tracing::warn!(
+                        "{}/{name} holds records of a topic that does not exist (any more): it is left alone, remove it when \
+                         nobody misses them",
+                        self.config.data_dir
+                    );
+                }
+            }
+        }
+    }
+
+    /// Reads the set of `log` that counts, then goes on with the log's own files; false when there is none.
+    pub(super) fn read_parked(&mut self, log: LogId) -> bool {
+        let Some(parked) = self.parking.logs.get(&log) else {
+            return false;
+        };
+        // Without its part 0 the newest was not complete: the one before it counts, and the journal has the rest.
+        let Some(first) = parked.files.iter().rev().find(|name| name.part == 0).copied() else {
+            self.remove_parked(log);
+            return false;
+        };
+        self.read_part(first, Vec::new());
+        true
+    }
+
+    fn read_part(&mut self, name: PartName, frames: Vec<Frame>) {
+        let path = name.to_string();
+        self.disk(Op::Boot(BootOp::LogParked { name, frames }), DiskOp::ReadFile { path });
+    }
+
+    pub(super) fn part_read(&mut self, name: PartName, mut frames: Vec<Frame>, result: Result<DiskReply, DiskError>) {
+        let part = match result {
+            Ok(DiskReply::Bytes(bytes)) => Part::decode(&bytes).map_err(|error| error.to_string()),
+            Ok(other) => unreachable!("bytes, not {other:?}"),
+            Err(error) => Err(error.to_string()),
+        };
+        let part = part.and_then(|part| match part.name == name {
+            true => Ok(part),
+            false => Err(format!("it is {}", part.name)),
+        });
+        match part {
+            Ok(part) => {
+                frames.extend(part.frames);
+                let next = PartName {
+                    part: name.part + 1,
+                    ..name
+                };
+                match next.part < part.parts {
+                    true => self.read_part(next, frames),
+                    false => self.parked_read(name, frames),
+                }
+            }
+            Err(why) => {
+                let parked = self.parking.logs.get_mut(&name.log).expect("it was found");
+                parked.stage = ParkedStage::Unreadable;
+                let why = format!(
+                    "{name}, which holds acknowledged records that its segments lack, cannot be used ({why}). Put the file \
+                     back; removing every {}{}.* gives these records up",
+                    parked::PREFIX,
+                    name.log
+                );
+                self.log_failed(name.log, why);
+            }
+        }
+    }
+
+    fn parked_read(&mut self, name: PartName, frames: Vec<Frame>) {
+        let end = frames.iter().rev().find_map(|frame| match &frame.body {
+            Body::Append(append) => Some(append.last_offset + 1),
+            Body::Restate { base, .. } => Some(*base),
+            _ => None,
+        });
+        let parked = self.parking.logs.get_mut(&name.log).expect("it was found");
+        parked.counts = end.map(|end| (name.generation, end));
+        self.stats.parked_read += 1;
+        self.replay_first(name.log, frames);
+        self.list_log(name.log);
+    }
+
+    // -- Putting aside
+
+    /// Logs that are offline are put aside once nothing of theirs is on its way to the disk.
+    pub(super) fn park_if_due(&mut self) {
+        let may_park = matches!(self.stage, Stage::Serving) && self.commit.failed().is_none();
+        if self.parking.wanted.is_empty() || !may_park || self.now.mono_us < self.parking.retry_at_us {
+            return;
+        }
+        for log in self.parking.wanted.clone() {
+            let Some(partition) = self.partitions.get(&log) else {
+                self.parking.wanted.remove(&log);
+                continue;
+            };
+            let is_busy = partition.busy > 0 || partition.saving.is_some() || self.checkpoint.is_writing(log);
+            if is_busy {
+                continue;
+            }
+            if self.journal.bytes_of(log) == 0 && partition.log.dirty_bytes() == 0 {
+                self.parking.wanted.remove(&log);
+                continue;
+            }
+            let parked = self.parking.logs.entry(log).or_default();
+            if matches!(parked.stage, ParkedStage::Idle) {
+                let control = partition.control;
+                let generation = match parked.tried {
+                    Some((generation, of)) if of == control => generation,
+                    _ => 1 + parked.files.last().map_or(0, |newest| newest.generation),
+                };
+                parked.tried = Some((generation, control));
+                let left = parked::split(log, generation, partition.log.applied(), restated(partition));
+                parked.stage = ParkedStage::Writing {
+                    generation,
+                    end: partition.log.end(),
+                    left,
+                    control,
+                };
+                self.write_part(log);
+            }
+        }
+    }
+
+    fn write_part(&mut self, log: LogId) {
+        let parked = self.parking.logs.get_mut(&log).expect("it is being written");
+        let ParkedStage::Writing { left, .. } = &mut parked.stage else {
+            unreachable!("nothing is being written")
+        };
+        let part = left.pop().expect("part 0 is the last");
+        parked.files.insert(part.name);
+        let (path, content) = (part.name.to_string(), part.encode());
+        if content.len() as u64 > READ_FILE_BYTES_MAX {
+            let message = format!("{path} would have {} bytes, more than a start reads", content.len());
+            return self.parking_failed(log, &DiskError::Io { message });
+        }
+        self.disk(Op::Parking(log), DiskOp::ReplaceFile { path, content });
+    }
+
+    pub(super) fn parking_done(&mut self, log: LogId, result: Result<DiskReply, DiskError>) {
+        let parked = self.parking.logs.get_mut(&log).expect("an operation is under way");
+        match (&mut parked.stage, result) {
+            (ParkedStage::Writing { left, .. }, Ok(_)) if !left.is_empty() => self.write_part(log),
+            (ParkedStage::Writing { .. }, Ok(_)) => self.set_complete(log),
+            (ParkedStage::Writing { .. }, Err(error)) => self.parking_failed(log, &error),
+            (ParkedStage::Removing { left }, Ok(_)) => {
+                if let Some(DiskOp::RemoveFile { path }) = left.pop_front()
+                    && let Some(name) = PartName::parse(&path)
+                {
+                    parked.files.remove(&name);
+                }
+                self.remove_next(log);
+            }
+            (ParkedStage::Removing { .. }, Err(error)) => {
+                tracing::warn!("cannot remove files that hold records twice, will try again: {error}");
+                parked.stage = ParkedStage::Idle;
+            }
+            (ParkedStage::Idle | ParkedStage::Unreadable, _) => unreachable!("nothing is under way"),
+        }
+    }
+
+    /// Everything of the set is on the device: the journal and the memory need not hold it any more.
+    fn set_complete(&mut self, log: LogId) {
+        let parked = self.parking.logs.get_mut(&log).expect("it was written");
+        let ParkedStage::Writing {
+            generation,
+            end,
+            control,
+            ..
+        } = std::mem::take(&mut parked.stage)
+        else {
+            unreachable!("a set was written")
+        };
+        parked.counts = Some((generation, end));
+        let Some(partition) = self.partitions.get_mut(&log) else {
+            // Its topic was deleted meanwhile.
+            return self.remove_parked(log);
+        };
+        if partition.control == control {
+            let (dirty, cached) = (partition.log.dirty_bytes(), partition.log.cached_bytes());
+            partition.log.put_aside();
+            tracing::info!(
+                "{}: its records are in {}{log}.*, until a start can use its own files",
+                partition.name(),
+                parked::PREFIX
+            );
+            self.dirty_bytes -= dirty as u64;
+            self.unplaced_bytes -= std::mem::take(&mut partition.unplaced_bytes);
+            self.cached_bytes = self.cached_bytes.saturating_sub(cached as u64);
+            self.journal.forget(log);
+            self.parking.wanted.remove(&log);
+            self.parking.is_told = false;
+            self.stats.logs_parked += 1;
+        }
+        self.remove_parked(log);
+        self.retry_blocked();
+    }
+
+    fn parking_failed(&mut self, log: LogId, error: &DiskError) {
+        self.parking.retry_at_us = self.now.mono_us + RETRY_US;
+        self.stats.parking_failed += 1;
+        let parked = self.parking.logs.get_mut(&log).expect("it was being written");
+        parked.stage = ParkedStage::Idle;
+        if !self.partitions.contains_key(&log) {
+            return self.remove_parked(log);
+        }
+        if !std::mem::replace(&mut self.parking.is_told, true) {
+            tracing::error!(
+                "the records of {log}, which is offline, cannot be put aside, which is tried again every second: {error}. Until \
+                 then they take room in the journal and in memory from other partitions"
+            );
+        }
+    }
+
+    // -- Removing
+
+    /// A recovery point is on the device: the log's own files may hold everything by now.
+    pub(super) fn parked_may_go(&mut self, log: LogId) {
+        let Some(parked) = self.parking.logs.get(&log) else {
+            return;
+        };
+        let is_in_its_files = (self.partitions.get(&log)).is_some_and(|partition| {
+            let applied = partition.log.applied();
+            partition.is_online() && parked.counts.is_none_or(|(_, end)| applied >= end)
+        });
+        if is_in_its_files && let Some(parked) = self.parking.logs.get_mut(&log) {
+            parked.counts = None;
+            self.remove_parked(log);
+        }
+    }
+
+    /// Its topic is deleted, and that is durable.
+    pub(super) fn unpark(&mut self, log: LogId) {
+        self.parking.wanted.remove(&log);
+        if let Some(parked) = self.parking.logs.get_mut(&log) {
+            parked.counts = None;
+            self.remove_parked(log);
+        }
+    }
+
+    /// Removes what does not count. A part 0 is gone for certain before the others of its set are removed.
+    fn remove_parked(&mut self, log: LogId) {
+        let Some(parked) = self.parking.logs.get_mut(&log) else {
+            return;
+        };
+        if !matches!(parked.stage, ParkedStage::Idle) {
+            return;
+        }
+        let counts = if self.partitions.contains_key(&log) || matches!(self.stage, Stage::Booting(_)) {
+            parked.counts.map(|(generation, _)| generation)
+        } else {
+            None
+        };
+        let files = parked.files.iter().filter(|name| Some(name.generation) != counts);
+        let (first, others): (Vec<PartName>, Vec<PartName>) = files.partition(|name| name.part == 0);
+        let remove = |name: PartName| DiskOp::RemoveFile { path: name.to_string() };
+        let mut left: VecDeque<DiskOp> = first.into_iter().map(remove).collect();
+        if !left.is_empty() {
+            left.push_back(DiskOp::SyncDir { path: String::new() });
+        }
+        left.extend(others.into_iter().map(remove));
+        parked.stage = ParkedStage::Removing { left };
+        self.remove_next(log);
+    }
+
+    fn remove_next(&mut self, log: LogId) {
+        let parked = self.parking.logs.get_mut(&log).expect("it is being removed");
+        let ParkedStage::Removing { left } = &mut parked.stage else {
+            unreachable!("nothing is being removed")
+        };
+        match left.front().cloned() {
+            Some(what) => self.disk(Op::Parking(log), what),
+            None => {
+                parked.stage = ParkedStage::Idle;
+                if parked.files.is_empty() {
+                    self.parking.logs.remove(&log);
+                } else if parked.counts.is_none() {
+                    // Its topic was deleted meanwhile.
+                    self.remove_parked(log);
+                }
+            }
+        }
+    }
+}
