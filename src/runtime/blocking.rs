@@ -17,17 +17,16 @@ const FILL_BYTES: usize = 256 * 1024;
 /// How much of a large file goes at a time: some milliseconds of a device that discards.
 const REMOVE_BYTES: u64 = 8 * 1024 * 1024;
 
-/// A folder's file system, open once, for what concerns all of it.
+/// The data folder.
 pub(super) struct Folder {
     root: PathBuf,
-    handle: File,
 }
 
 impl Folder {
     pub(super) fn open(root: &Path) -> Result<Folder> {
+        File::open(root)?;
         Ok(Folder {
             root: root.to_path_buf(),
-            handle: File::open(root)?,
         })
     }
 
@@ -42,7 +41,6 @@ impl Folder {
     /// Performs one blocking operation. The others (reads, writes, syncs and truncation of open files) are the ring's.
     pub(super) fn perform(&self, what: &DiskOp) -> std::result::Result<DiskReply, DiskError> {
         let (verb, path) = match what {
-            DiskOp::SyncAll => ("sync file system of", ""),
             DiskOp::Reserve { file, .. } => ("reserve space for", &*file.path),
             DiskOp::Fill { file, .. } => ("fill", &*file.path),
             DiskOp::CreateDir { path } => ("create folder", path.as_str()),
@@ -66,7 +64,6 @@ impl Folder {
     fn call(&self, what: &DiskOp) -> Result<DiskReply> {
         let done = |()| DiskReply::Done;
         match what {
-            DiskOp::SyncAll => sync_file_system(&self.handle).map(done),
             DiskOp::Reserve { file, len } => self.reserve(&file.path, *len).map(done),
             DiskOp::Fill { file, len } => self.fill(&file.path, *len).map(done),
             DiskOp::CreateDir { path } => match fs::create_dir(self.path(path)) {
@@ -228,12 +225,6 @@ fn fine_when_missing(result: Result<()>) -> Result<()> {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         other => other,
     }
-}
-
-#[allow(unsafe_code)]
-fn sync_file_system(handle: &File) -> Result<()> {
-    // SAFETY: a call on an open descriptor without pointers.
-    check(unsafe { libc::syncfs(handle.as_raw_fd()) })
 }
 
 #[allow(unsafe_code)]

@@ -25,8 +25,6 @@ const LOG_BYTES_MAX: usize = 16 << 20;
 const OPERATIONS_IN_FLIGHT: usize = 2;
 /// When appends wait, or soon will.
 const OPERATIONS_IN_FLIGHT_MAX: usize = 8;
-/// With more files than this, one sync of the file system costs less than one each.
-const SYNC_EACH_MAX: usize = 8;
 
 #[derive(Default)]
 pub struct Checkpointing {
@@ -193,7 +191,6 @@ impl Shard {
         loop {
             let round = self.checkpoint.round.as_mut().expect("a round is under way");
             round.phase = phase;
-            let is_many = round.members.len() > SYNC_EACH_MAX;
             for (index, member) in round.members.iter().enumerate() {
                 if member.failed.is_some() {
                     continue;
@@ -240,11 +237,9 @@ impl Shard {
                             ));
                         }
                     }
-                    Phase::Sync if is_many => {
-                        if round.queue.is_empty() {
-                            round.queue.push_back((index, DiskOp::SyncAll));
-                        }
-                    }
+                    // Each file by itself, however many there are. One sync of the whole file system would be less work, but it
+                    // waits for what other programs wrote, holds up the journal's flushes meanwhile, and when it fails nobody
+                    // knows whose bytes are lost.
                     Phase::Sync => round.queue.push_back((index, DiskOp::Sync { file: file.clone() })),
                     Phase::SyncFolders => {
                         if member.step.sync_folder {
@@ -296,15 +291,7 @@ impl Shard {
                 },
                 other => other,
             };
-            // One sync for all: nobody knows whose bytes are safe.
-            if round.phase == Phase::Sync && round.members.len() > SYNC_EACH_MAX {
-                round
-                    .members
-                    .iter_mut()
-                    .for_each(|member| member.failed = Some(error.clone()));
-            } else {
-                round.members[step.member].failed.get_or_insert(error);
-            }
+            round.members[step.member].failed.get_or_insert(error);
             round
                 .queue
                 .retain(|(member, _)| round.members[*member].failed.is_none());

@@ -100,8 +100,6 @@ pub enum DiskOp {
     Sync {
         file: File,
     },
-    /// Every completed write to every file of the data folder's file system is on the device when it completes (syncfs).
-    SyncAll,
     /// Bytes `position .. position + len`, fewer at the end of the file. `position` and `len` are multiples of
     /// [`BLOCK_BYTES`]; `len` is at most [`OPERATION_BYTES_MAX`].
     Read {

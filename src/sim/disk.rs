@@ -157,13 +157,6 @@ impl SimDisk {
                 self.inodes[inode].flush_all();
                 Ok(DiskReply::Done)
             }
-            DiskOp::SyncAll => {
-                self.inodes.iter_mut().for_each(Inode::flush_all);
-                for dir in 0..self.dirs.len() {
-                    self.sync_dir(dir);
-                }
-                Ok(DiskReply::Done)
-            }
             DiskOp::Read { file, position, len } => {
                 assert!(
                     position % BLOCK_BYTES == 0 && (*len as u64).is_multiple_of(BLOCK_BYTES),

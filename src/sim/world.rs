@@ -121,7 +121,7 @@ impl Moment {
             Moment::Superblock => is_superblock(what),
             Moment::Names => matches!(what, DiskOp::Rename { .. } | DiskOp::SyncDir { .. }),
             Moment::Replaced => matches!(what, DiskOp::ReplaceFile { .. }),
-            Moment::Synced => matches!(what, DiskOp::Sync { .. } | DiskOp::SyncAll),
+            Moment::Synced => matches!(what, DiskOp::Sync { .. }),
         }
     }
 }
