@@ -139,9 +139,9 @@ topic_settings! {
     /// How long a file of a deleted segment or partition stays on disk before it is removed, in milliseconds.
     file_delete_delay_ms: i64 = "file.delete.delay.ms", Long, "60000", AtLeast(0),
         [broker("log.segment.delete.delay.ms", "60000")];
-    /// How many records may be acknowledged before they are flushed to the device. At 1, the default, every
-    /// acknowledged record is on the device; above it, an acknowledged record survives the broker's end but not the
-    /// machine's.
+    /// After so many records of a partition they are flushed to the device before the last of them is acknowledged. At
+    /// 1, the default, every acknowledged record is on the device; above it, the newest acknowledged ones, always fewer
+    /// than this, survive the broker's end but not the machine's.
     flush_messages: i64 = "flush.messages", Long, "1", AtLeast(1), [broker("log.flush.interval.messages", "1")];
     /// How long an acknowledged record may stay unflushed, in milliseconds, when flush.messages is above 1.
     flush_ms: i64 = "flush.ms", Long, "9223372036854775807", AtLeast(0), [unset("log.flush.interval.ms")];

@@ -321,15 +321,15 @@ impl Shard {
                     partition.unplaced_bytes += appended.bytes.len() as u64;
                     self.unplaced_bytes += appended.bytes.len() as u64;
                 }
-                let durable = partition.config.flush_messages == 1;
                 let next_offset = appended.last_offset + 1;
+                let is_flushed = partition.must_flush(next_offset);
                 let answer = outcome(appended.base_offset, max_timestamp);
                 partition.waiters.push_back(Waiter {
                     at,
                     next_offset,
                     outcome: answer,
                 });
-                self.journal_append(log, appended, durable);
+                self.journal_append(log, appended, is_flushed);
             }
             Err(AppendError::Duplicate {
                 base_offset,

@@ -267,7 +267,7 @@ impl Shard {
             };
             partition.log.committed(queued.next_offset);
             if !queued.flush {
-                self.note_unflushed(queued.log);
+                self.flush_in_time(queued.log);
             }
             if logs.last() != Some(&queued.log) {
                 logs.push(queued.log);
@@ -308,15 +308,10 @@ impl Shard {
         }
     }
 
-    /// A record was acknowledged that is not on the device: its topic says how many may be, and for how long.
-    fn note_unflushed(&mut self, log: LogId) {
-        let partition = self.partitions.get_mut(&log).expect("the caller found it");
-        let (messages, ms) = (partition.config.flush_messages, partition.config.flush_ms);
-        let unflushed = partition.log.durable() - partition.flushed_to;
-        if unflushed >= messages {
-            partition.flushed_to = partition.log.durable();
-            self.commit.flush_wanted = true;
-        } else if let Ok(ms) = u64::try_from(ms)
+    /// A record is acknowledged that is not on the device: its topic says for how long that may be.
+    fn flush_in_time(&mut self, log: LogId) {
+        let ms = self.partition(log).config.flush_ms;
+        if let Ok(ms) = u64::try_from(ms)
             && let Some(at_us) = ms.checked_mul(1000).and_then(|us| us.checked_add(self.now.mono_us))
         {
             self.commit.flush_at_us = Some(self.commit.flush_at_us.map_or(at_us, |earlier| earlier.min(at_us)));

@@ -73,6 +73,16 @@ impl Partition {
         self.saving.is_none() && self.folder == Folder::Ready && self.is_online()
     }
 
+    /// Whether the append that ends before `next_offset` is flushed before it is acknowledged. Commits are complete in their
+    /// order and a flush covers the earlier ones, so that fewer than `flush.messages` acknowledged records are not on the device.
+    pub fn must_flush(&mut self, next_offset: Offset) -> bool {
+        let must_flush = next_offset - self.flushed_to >= self.config.flush_messages;
+        if must_flush {
+            self.flushed_to = next_offset;
+        }
+        must_flush
+    }
+
     pub fn name(&self) -> &str {
         self.log.name()
     }

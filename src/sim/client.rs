@@ -23,6 +23,8 @@ pub struct Topics {
     pub names: Vec<String>,
     pub ids: Vec<Option<TopicId>>,
     pub partitions: Vec<i32>,
+    /// The topic's own `flush.messages`, if it has one.
+    pub flush_messages: Vec<Option<i64>>,
     /// Those that may be deleted and made again: named by id only, or a late request would reach the next one of the name.
     pub volatile: Vec<usize>,
 }
@@ -787,6 +789,12 @@ impl Administrator {
                 ..Default::default()
             };
             self.line.send(scene, &request, 7);
+                    configs: (scene.topics.flush_messages[topic].iter())
+                        .map(|messages| CreatableTopicConfig {
+                            name: "flush.messages".into(),
+                            value: Some(messages.to_string()),
+                        })
+                        .collect(),
             self.outstanding = Some(Asked::Create(topic));
             return;
         }

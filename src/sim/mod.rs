@@ -135,6 +135,8 @@ struct History {
     is_damaging: bool,
     is_damaged: bool,
     /// What this life's recovery took for torn was looked at.
+    /// Of a topic without its own.
+    usual_flush_messages: i64,
     was_forgiven: bool,
     was_killed: bool,
 }
@@ -230,7 +232,6 @@ impl History {
         let mut random = Random::new(seed ^ 0x7464_6d69_6c6c);
         let config = config(&mut random);
         let has_retention = config.topic.retention_bytes.is_some();
-        let flushes_later = config.topic.flush_messages > 1;
         let topic_count = 1 + random.below(3) as usize;
         let volatile = if random.below(2) == 0 {
             vec![topic_count - 1]
@@ -239,6 +240,13 @@ impl History {
         };
         // A long name has to be shortened for its folder to be removed.
         let prefix = if random.below(8) == 0 {
+        let mut flush_messages = vec![None; topic_count];
+        if random.below(3) == 0 {
+            let own = [None, Some(1), Some(2), Some(3), Some(20)];
+            flush_messages.fill_with(|| own[random.below(own.len() as u64) as usize]);
+        }
+        let usual = config.topic.flush_messages;
+        let flushes_later = flush_messages.iter().any(|own| own.unwrap_or(usual) > 1);
             "x".repeat(240)
         } else {
             "topic".into()
@@ -254,6 +262,7 @@ impl History {
             disk_us_max: [100, 2_000, 20_000][random.below(3) as usize],
             disk_slow_one_in: [0, 0, 20][random.below(3) as usize],
             slow: match random.below(18) {
+            flush_messages,
                 0..=2 => Slow::Superblocks,
                 3..=4 => Slow::Segments,
                 5..=6 => Slow::Replacing,
@@ -264,6 +273,7 @@ impl History {
         };
         if random.below(3) == 0 {
             world.metadata_batch_bytes = 200 + random.below(600) as usize;
+                7 => Slow::RingSyncs,
         }
         let admin = Administrator::new(10 + random.below(40));
         History {
@@ -272,6 +282,7 @@ impl History {
             topics,
             clients: vec![Kind::Administrator(admin)],
             is_ending: false,
+        let usual_flush_messages = usual;
             flushes_later,
             is_damaging: random.below(6) == 0,
             is_damaged: false,
@@ -280,6 +291,7 @@ impl History {
         }
     }
 
+            usual_flush_messages,
     fn play(&mut self) {
         let mut shards = 1 + self.world.random.below(3) as u16;
         let lives = 1 + self.world.random.below(5);
@@ -290,7 +302,11 @@ impl History {
             }
             if self.world.was_cut && self.flushes_later {
                 self.world.drop_responses();
-                self.oracle.forget_acked();
+                let (topics, usual) = (&self.topics, self.usual_flush_messages);
+                self.oracle.forget_unflushed(|log| {
+                    let topic = topics.ids.iter().position(|id| *id == Some(log.topic));
+                    topic.and_then(|topic| topics.flush_messages[topic]).unwrap_or(usual)
+                });
             }
             if self.is_damaging && self.world.random.below(2) == 0 {
                 // One fault: what proves a damage may be damaged too.

@@ -259,6 +259,20 @@ impl Oracle {
         }
     }
 
+    /// The power went, and of each log fewer records than its topic's `flush.messages` were not flushed: those before them are
+    /// still promised.
+    pub fn forget_unflushed(&mut self, flush_messages: impl Fn(LogId) -> i64) {
+        self.has_forgotten = true;
+        for (log, truth) in &mut self.logs {
+            let known = [&truth.acked, &truth.seen].map(|of| of.last_key_value().map_or(0, |(last, _)| last + 1));
+            let end = known[0].max(known[1]).max(truth.high_watermark);
+            let promised = end - (flush_messages(*log) - 1).min(end);
+            truth.acked.split_off(&promised);
+            truth.seen.split_off(&promised);
+            truth.high_watermark = truth.high_watermark.min(promised);
+        }
+    }
+
     /// What was acknowledged is not promised any more. It must still be stored at most once, and in order.
     pub fn forget_acked(&mut self) {
         self.has_forgotten = true;

@@ -50,6 +50,8 @@ pub enum Slow {
     Segments,
     /// Segments are written and names made while a recovery point is on its way.
     Replacing,
+    /// Commits that are not flushed are acknowledged, and their flush is on its way.
+    RingSyncs,
 }
 
 impl Slow {
@@ -63,6 +65,7 @@ impl Slow {
                     if file.path.ends_with(".log")
             ),
             Slow::Replacing => matches!(what, DiskOp::ReplaceFile { .. }),
+            Slow::RingSyncs => matches!(what, DiskOp::Sync { file } if file.path.ends_with(".ring")),
         }
     }
 }
