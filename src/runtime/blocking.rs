@@ -56,6 +56,7 @@ impl Folder {
             | DiskOp::Read { file, .. }
             | DiskOp::Sync { file }
             | DiskOp::Truncate { file, .. }
+            | DiskOp::CheckName { file }
             | DiskOp::Close { file } => ("do on a worker what belongs to the ring, with", &*file.path),
         };
         self.call(what).map_err(|error| disk_error(verb, path, &error))
@@ -86,6 +87,7 @@ impl Folder {
             | DiskOp::Read { .. }
             | DiskOp::Sync { .. }
             | DiskOp::Truncate { .. }
+            | DiskOp::CheckName { .. }
             | DiskOp::Close { .. } => Err(Error::from(ErrorKind::Unsupported)),
         }
     }

@@ -123,7 +123,10 @@ impl Disk {
         match what {
             DiskOp::Write { durable: true, .. } => self.commits.push(op, what),
             DiskOp::Read { .. } => self.reads.push(op, what),
-            DiskOp::Write { durable: false, .. } | DiskOp::Sync { .. } | DiskOp::Truncate { .. } => {
+            DiskOp::Write { durable: false, .. }
+            | DiskOp::Sync { .. }
+            | DiskOp::Truncate { .. }
+            | DiskOp::CheckName { .. } => {
                 self.other.push(op, what);
             }
             DiskOp::Close { file } => {
@@ -171,6 +174,21 @@ impl Disk {
                     .await
                     .map_err(|error| failed("truncate", &file, error))?;
                 Ok(DiskReply::Done)
+            }
+            DiskOp::CheckName { file } => {
+                // Whether it can be opened is the answer when no operation holds it open.
+                let open = self.files.find(file.id, Way::Durable);
+                let open = open.or_else(|| self.files.find(file.id, Way::Plain));
+                let named = DmaFile::open(self.folder.path(&file.path)).await;
+                let named = named.map_err(|error| failed("open", &file, error))?;
+                let is_same = open.is_none_or(|open| open.is_same(&named));
+                let _ = named.close().await;
+                match is_same {
+                    true => Ok(DiskReply::Done),
+                    false => Err(DiskError::NotFound {
+                        path: file.path.to_string(),
+                    }),
+                }
             }
             // Not submitted to a lane, see `submit`.
             other => self.folder.perform(&other),

@@ -42,7 +42,9 @@ pub(super) enum Report {
     Ready {
         registered: bool,
     },
-    Stopped,
+    Stopped {
+        is_clean: bool,
+    },
     /// The process must end.
     Fatal(String),
 }
@@ -80,6 +82,8 @@ struct Loop {
     held: VecDeque<Event>,
     registered: bool,
     ended: bool,
+    /// Nothing was left unwritten at the end.
+    is_clean: bool,
     next_tick_us: u64,
     /// When the executor looked at its rings for the last time, as far as is known.
     looked_us: u64,
@@ -124,6 +128,7 @@ pub(super) async fn drive(seat: Seat) {
         held: VecDeque::new(),
         registered,
         ended: false,
+        is_clean: false,
         next_tick_us: 0,
         looked_us: 0,
         timer: None,
@@ -131,7 +136,8 @@ pub(super) async fn drive(seat: Seat) {
     this.run(Shard::new(seat.config)).await;
     this.farewell().await;
     this.inboxes[usize::from(id.0)].set_waker(None);
-    let _ = this.reports.send(Report::Stopped);
+    let is_clean = this.is_clean;
+    let _ = this.reports.send(Report::Stopped { is_clean });
 }
 
 /// Glommio only warns when it could not register its buffers, and tells nobody but the debug output of a buffer.
@@ -230,7 +236,10 @@ impl Loop {
                 Effect::Ready => self.report(Report::Ready {
                     registered: self.registered,
                 }),
-                Effect::Stopped => self.ended = true,
+                Effect::Stopped { is_clean } => {
+                    self.ended = true;
+                    self.is_clean = is_clean;
+                }
                 Effect::Fatal { message } => {
                     self.report(Report::Fatal(message));
                     self.ended = true;

@@ -96,6 +96,8 @@ pub struct Broker {
     listener: Option<TcpListener>,
     acceptor: Arc<Mutex<Option<Acceptor>>>,
     running: usize,
+    /// Of the shards that have stopped, each wrote everything to its place.
+    is_clean: bool,
     _lock: FolderLock,
 }
 
@@ -375,6 +377,7 @@ fn start_on(
     }
     Ok(Broker {
         running: cores.len(),
+        is_clean: true,
         cores,
         address,
         guests,
@@ -437,8 +440,8 @@ impl Broker {
                     ready += 1;
                     all_registered &= registered;
                 }
-                Report::Stopped => {
-                    self.running -= 1;
+                Report::Stopped { is_clean } => {
+                    self.one_stopped(is_clean);
                     return Ok(None);
                 }
                 Report::Fatal(message) => return Err(message),
@@ -456,16 +459,28 @@ impl Broker {
         }))
     }
 
-    /// Waits until every shard has stopped.
+    /// Waits until every shard has stopped; an error when a record is not in its place by then.
     pub fn wait_stopped(&mut self) -> Result<(), String> {
         while self.running > 0 {
             match self.next_report()? {
                 Report::Ready { .. } => {}
-                Report::Stopped => self.running -= 1,
+                Report::Stopped { is_clean } => self.one_stopped(is_clean),
                 Report::Fatal(message) => return Err(message),
             }
         }
-        Ok(())
+        match self.is_clean {
+            true => Ok(()),
+            false => Err(
+                "stopped, but not cleanly: not everything could be written to its place, see the lines above. What is \
+                          missing there is in the journals, or beside them, and the next start reads it"
+                    .into(),
+            ),
+        }
+    }
+
+    fn one_stopped(&mut self, is_clean: bool) {
+        self.running -= 1;
+        self.is_clean &= is_clean;
     }
 
     fn next_report(&self) -> Result<Report, String> {

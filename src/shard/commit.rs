@@ -16,6 +16,8 @@ pub struct Committing {
     pub(super) ring: File,
     writes_left: usize,
     superblock_in_flight: bool,
+    /// Whether the ring still has its name is being asked.
+    is_name_asked: bool,
     /// What the journal failed with: nothing is acknowledged any more until a restart.
     failed: Option<String>,
     appends: VecDeque<Queued>,
@@ -63,6 +65,7 @@ impl Committing {
             ring,
             writes_left: 0,
             superblock_in_flight: false,
+            is_name_asked: false,
             failed: None,
             appends: VecDeque::new(),
             controls: VecDeque::new(),
@@ -326,7 +329,29 @@ impl Shard {
         }
     }
 
-    /// Rule 8: never retried, never acknowledged. What was acknowledged stays readable.
+    /// Writes to an open file succeed after its name is gone, and no start finds what they wrote.
+    pub(super) fn check_ring_name(&mut self) {
+        if self.commit.failed.is_none() && !std::mem::replace(&mut self.commit.is_name_asked, true) {
+            let file = self.commit.ring.clone();
+            self.disk(Op::RingNamed, DiskOp::CheckName { file });
+        }
+    }
+
+    pub(super) fn ring_named(&mut self, result: Result<DiskReply, DiskError>) {
+        self.commit.is_name_asked = false;
+        let Err(error @ DiskError::NotFound { .. }) = result else {
+            return;
+        };
+        self.stats.rings_vanished += 1;
+        self.journal_failed(&error);
+        self.fatal(format!(
+            "{}/{} was removed, moved or replaced while the broker ran: no start would find what is acknowledged now. Put the data \
+             folder back as it was and start the broker again; what was acknowledged in the last seconds may be missing",
+            self.config.data_dir, self.commit.ring.path
+        ));
+    }
+
+    /// Never retried, never acknowledged. What was acknowledged stays readable.
     fn journal_failed(&mut self, error: &DiskError) {
         if self.commit.failed.is_some() {
             return;

@@ -32,6 +32,31 @@ pub(crate) fn run(perform: Perform) {
     ));
 }
 
+fn a_name_is_checked(perform: Perform) {
+    let (first, second) = (file(900, "named"), file(901, "named"));
+    let is_gone = |result| matches!(result, Err(DiskError::NotFound { .. }));
+    let check = |file: &File| DiskOp::CheckName { file: file.clone() };
+    assert!(is_gone(perform(check(&first))));
+    let fill = |file: &File| DiskOp::Fill {
+        file: file.clone(),
+        len: 4096,
+    };
+    done(perform, fill(&first));
+    // An operation opens it.
+    done(perform, DiskOp::Sync { file: first.clone() });
+    done(perform, check(&first));
+    done(perform, DiskOp::RemoveFile { path: "named".into() });
+    assert!(is_gone(perform(check(&first))));
+    // Another one of its name is not it.
+    done(perform, fill(&second));
+    assert!(is_gone(perform(check(&first))));
+    done(perform, check(&second));
+    for file in [first, second] {
+        done(perform, DiskOp::Close { file });
+    }
+    done(perform, DiskOp::RemoveFile { path: "named".into() });
+}
+
 fn file(id: u64, path: &str) -> File {
     File {
         id: FileId(id),

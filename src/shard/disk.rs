@@ -47,6 +47,7 @@ pub enum Op {
     SegmentGone(LogId),
     Stop(stop::StopOp),
     Space,
+    RingNamed,
     Metadata(super::metadata::FileOp),
     /// Nobody waits for it; a failure is logged.
     Forgotten,
@@ -106,6 +107,7 @@ impl Shard {
             Op::SegmentGone(log) => self.segment_gone(log, result),
             Op::Stop(step) => self.stop_done(step, result),
             Op::Space => self.space_known(result),
+            Op::RingNamed => self.ring_named(result),
             Op::Metadata(step) => self.metadata_file_done(step, result),
             Op::Forgotten => {
                 if let Err(error) = result {

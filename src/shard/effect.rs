@@ -76,8 +76,11 @@ pub enum Effect {
     },
     /// Recovery is complete: the runtime may accept connections once every shard said so.
     Ready,
-    /// Everything is written and synced; the runtime may end this shard.
-    Stopped,
+    /// The runtime may end this shard. A stop is clean when everything is written and synced; otherwise what is missing is in
+    /// the journal, or beside it, and somebody was told why.
+    Stopped {
+        is_clean: bool,
+    },
     /// The process must not go on (damage that cannot be contained, an unknown format). Logged; exit code 1.
     Fatal {
         message: String,
@@ -118,6 +121,11 @@ pub enum DiskOp {
     Fill {
         file: File,
         len: u64,
+    },
+    /// Whether the file's name still leads to the file that operations with this id change; [`DiskError::NotFound`] when it
+    /// does not: somebody removed or replaced it, or a folder above it.
+    CheckName {
+        file: File,
     },
     /// Sets the size; what it grows by reads as zeros, and growing keeps what was reserved. Durable only after
     /// [`DiskOp::Sync`].

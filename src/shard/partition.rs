@@ -32,7 +32,7 @@ pub struct Partition {
     pub interest: Vec<Asker>,
     /// DeleteRecords that wait for the log's new start to be durable.
     pub starts: Vec<super::offsets::Starting>,
-    /// Of a topic that is not flushed with every append: durable up to here on the device.
+    /// What is below is on the device before any later append is acknowledged.
     pub flushed_to: Offset,
     /// A recovery point on its way.
     pub saving: Option<Saving>,

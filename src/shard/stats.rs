@@ -55,6 +55,7 @@ counters! {
     logs_parked: "offline log put aside",
     parking_failed: "offline log not put aside",
     parked_read: "recovery: log that was put aside",
+    rings_vanished: "journal removed while in use",
     journals_failed: "journal failed",
     disk_full: "disk found full",
     disk_reads: "fetch read from disk",

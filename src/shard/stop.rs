@@ -83,7 +83,7 @@ impl Shard {
                     let (logs, is_clean) = (Vec::new(), false);
                     self.tell(CONTROLLER, Message::Sealed { logs, is_clean });
                 }
-                return self.emit(Effect::Stopped);
+                return self.emit(Effect::Stopped { is_clean: true });
             }
             Stage::Stopping(_) | Stage::Stopped => return,
         }
@@ -317,6 +317,7 @@ impl Shard {
         // The mark says that the journals may go: a control frame may be in there still, if it could not be settled. So may
         // what was put aside, and Kafka, which may open the folder next, would not know of it.
         let is_clean = !self.stopping().has_failed && self.journal.is_empty() && self.parking.is_empty();
+        self.stopping().has_failed = !is_clean;
         self.stats.stops_clean += u64::from(is_clean);
         self.stopping().phase = Phase::Gathering;
         if self.config.id == CONTROLLER {
@@ -424,8 +425,9 @@ impl Shard {
     fn stopped(&mut self) {
         // What nobody waits for is still answered before the process may end.
         if self.ops.is_empty() {
+            let is_clean = !self.stopping().has_failed && !self.sealed.has_failed;
             self.stage = Stage::Stopped;
-            self.emit(Effect::Stopped);
+            self.emit(Effect::Stopped { is_clean });
         }
     }
 }

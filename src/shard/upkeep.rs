@@ -97,6 +97,7 @@ impl Shard {
         }
         self.upkeep.next_tick_us = self.now.mono_us + TICK_US;
         self.ask_space();
+        self.check_ring_name();
         self.save_due_recovery_points();
         self.snapshot_if_due();
         self.remove_doomed();

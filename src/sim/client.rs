@@ -164,6 +164,11 @@ impl Producer {
         }
     }
 
+    /// Of the partition that it writes to.
+    pub fn folder(&self, topics: &Topics) -> String {
+        format!("{}-{}/", topics.names[self.topic], self.partition)
+    }
+
     fn work(&mut self, scene: &mut Scene) {
         if self.is_done() {
             return;
@@ -784,17 +789,17 @@ impl Administrator {
                     name: scene.topics.names[topic].clone(),
                     num_partitions: scene.topics.partitions[topic],
                     replication_factor: 1,
-                    ..Default::default()
-                }],
-                ..Default::default()
-            };
-            self.line.send(scene, &request, 7);
                     configs: (scene.topics.flush_messages[topic].iter())
                         .map(|messages| CreatableTopicConfig {
                             name: "flush.messages".into(),
                             value: Some(messages.to_string()),
                         })
                         .collect(),
+                    ..Default::default()
+                }],
+                ..Default::default()
+            };
+            self.line.send(scene, &request, 7);
             self.outstanding = Some(Asked::Create(topic));
             return;
         }

@@ -208,6 +208,15 @@ impl SimDisk {
                 self.inodes[inode].resize(*len as usize);
                 Ok(DiskReply::Done)
             }
+            DiskOp::CheckName { file } => {
+                let inode = self.opened(file.id.0, &file.path)?;
+                match self.find(&file.path) {
+                    Ok(Node::File(named)) if named == inode => Ok(DiskReply::Done),
+                    _ => Err(DiskError::NotFound {
+                        path: file.path.to_string(),
+                    }),
+                }
+            }
             DiskOp::Close { file } => {
                 self.open.remove(&file.id.0);
                 Ok(DiskReply::Done)
@@ -345,6 +354,7 @@ impl SimDisk {
                 | DiskOp::ReadFile { .. }
                 | DiskOp::List { .. }
                 | DiskOp::Space
+                | DiskOp::CheckName { .. }
                 | DiskOp::Close { .. } => {}
                 _ => {
                     if random.below(2) == 0 {
@@ -435,8 +445,14 @@ impl SimDisk {
         }
     }
 
-    pub fn is_unreadable(&self) -> bool {
-        self.unreadable.is_some()
+    /// Something of what it holds cannot be read or written.
+    pub fn is_failing(&self) -> bool {
+        self.unreadable.is_some() || self.unwritable.is_some()
+    }
+
+    /// How the paths of files begin that cannot be written.
+    pub fn unwritable(&self) -> Option<&str> {
+        self.unwritable.as_deref()
     }
 
     /// Writes and flushes of files whose path begins so fail, until [`SimDisk::repair`].
@@ -444,7 +460,7 @@ impl SimDisk {
         self.unwritable = Some(prefix.into());
     }
 
-    pub fn is_unwritable(&self, path: &str) -> bool {
+    fn is_unwritable(&self, path: &str) -> bool {
         self.unwritable.as_ref().is_some_and(|prefix| path.starts_with(prefix))
     }
 

@@ -62,6 +62,7 @@ pub const SOMETIMES: &[&str] = &[
     "disk full",
     "duplicate batch not stored",
     "fetch answered with nothing new",
+    "file cannot be written",
     "fetch found what was read ahead",
     "fetch out of range",
     "fetch read from disk",
@@ -80,6 +81,8 @@ pub const SOMETIMES: &[&str] = &[
     "metadata records split into batches",
     "metadata snapshot removed",
     "metadata snapshot written",
+    "offline log put aside",
+    "others go on while a file cannot be written",
     "partial block written",
     "power cut",
     "power cut while recovering",
@@ -96,6 +99,7 @@ pub const SOMETIMES: &[&str] = &[
     "recovery: journal damage reported",
     "recovery: log damage reported",
     "recovery: log offline",
+    "recovery: log that was put aside",
     "recovery: log recovered",
     "recovery: recovery point used",
     "recovery: registration waited for room",
@@ -131,12 +135,12 @@ struct History {
     is_ending: bool,
     /// Topics are acknowledged before they are flushed.
     flushes_later: bool,
+    /// Of a topic without its own.
+    usual_flush_messages: i64,
     /// The device damages what it holds.
     is_damaging: bool,
     is_damaged: bool,
     /// What this life's recovery took for torn was looked at.
-    /// Of a topic without its own.
-    usual_flush_messages: i64,
     was_forgiven: bool,
     was_killed: bool,
 }
@@ -160,6 +164,9 @@ impl Kind {
 const DISK_BYTES: u64 = 64 << 20;
 /// How often a full disk is tried: once for each log and file of a shard that wants some.
 const FULL_PER_SECOND_MAX: u64 = 60;
+
+/// No client waits so long for a partition that nothing ails: some of its own time-outs.
+const PROGRESS_US_MAX: u64 = 60_000_000;
 
 /// Two are kept. Old ones go once the next one is on the device, and their names may come back with a power cut.
 const SNAPSHOTS_MAX: usize = 5;
@@ -233,13 +240,6 @@ impl History {
         let config = config(&mut random);
         let has_retention = config.topic.retention_bytes.is_some();
         let topic_count = 1 + random.below(3) as usize;
-        let volatile = if random.below(2) == 0 {
-            vec![topic_count - 1]
-        } else {
-            Vec::new()
-        };
-        // A long name has to be shortened for its folder to be removed.
-        let prefix = if random.below(8) == 0 {
         let mut flush_messages = vec![None; topic_count];
         if random.below(3) == 0 {
             let own = [None, Some(1), Some(2), Some(3), Some(20)];
@@ -247,6 +247,13 @@ impl History {
         }
         let usual = config.topic.flush_messages;
         let flushes_later = flush_messages.iter().any(|own| own.unwrap_or(usual) > 1);
+        let volatile = if random.below(2) == 0 {
+            vec![topic_count - 1]
+        } else {
+            Vec::new()
+        };
+        // A long name has to be shortened for its folder to be removed.
+        let prefix = if random.below(8) == 0 {
             "x".repeat(240)
         } else {
             "topic".into()
@@ -255,6 +262,7 @@ impl History {
             names: (0..topic_count).map(|t| format!("{prefix}{t}")).collect(),
             ids: vec![None; topic_count],
             partitions: (0..topic_count).map(|_| 1 + random.below(4) as i32).collect(),
+            flush_messages,
             volatile,
         };
         let mut world = World::new(seed, config, DISK_BYTES);
@@ -262,10 +270,10 @@ impl History {
             disk_us_max: [100, 2_000, 20_000][random.below(3) as usize],
             disk_slow_one_in: [0, 0, 20][random.below(3) as usize],
             slow: match random.below(18) {
-            flush_messages,
                 0..=2 => Slow::Superblocks,
                 3..=4 => Slow::Segments,
                 5..=6 => Slow::Replacing,
+                7 => Slow::RingSyncs,
                 _ => Slow::Nothing,
             },
             net_us_max: [50, 500][random.below(2) as usize],
@@ -273,8 +281,8 @@ impl History {
         };
         if random.below(3) == 0 {
             world.metadata_batch_bytes = 200 + random.below(600) as usize;
-                7 => Slow::RingSyncs,
         }
+        let usual_flush_messages = usual;
         let admin = Administrator::new(10 + random.below(40));
         History {
             world,
@@ -282,8 +290,8 @@ impl History {
             topics,
             clients: vec![Kind::Administrator(admin)],
             is_ending: false,
-        let usual_flush_messages = usual;
             flushes_later,
+            usual_flush_messages,
             is_damaging: random.below(6) == 0,
             is_damaged: false,
             was_forgiven: false,
@@ -291,7 +299,6 @@ impl History {
         }
     }
 
-            usual_flush_messages,
     fn play(&mut self) {
         let mut shards = 1 + self.world.random.below(3) as u16;
         let lives = 1 + self.world.random.below(5);
@@ -351,6 +358,9 @@ impl History {
         };
         if self.world.random.below(4) == 0 {
             self.make_unreadable();
+        }
+        if self.world.random.below(6) == 0 {
+            self.make_unwritable();
         }
         self.world.start(shards);
         self.was_forgiven = false;
@@ -557,22 +567,32 @@ impl History {
         if done(self) {
             return;
         }
+        panic!("{what} never came; {}", self.describe());
+    }
+
+    /// Who waits, and for what.
+    fn describe(&mut self) -> String {
         let waiting: Vec<String> = (self.clients.iter_mut())
             .filter_map(|kind| match kind {
                 Kind::Producer(producer) if !producer.is_done() => Some(producer.describe()),
                 _ => None,
             })
             .collect();
-        panic!(
-            "{what} never came; at {} us; waiting: {waiting:?}; {}",
+        format!(
+            "at {} us; waiting: {waiting:?}; {}",
             self.world.now_us,
             self.world.describe()
-        );
+        )
     }
 
     fn stop_cleanly(&mut self) {
         self.world.stop_cleanly();
         self.step_until("a clean stop", |history| history.world.is_stopped());
+        assert_eq!(
+            self.world.was_clean,
+            self.world.is_marked_clean(),
+            "what the process says of its stop"
+        );
         // What the process left in flight is nothing.
         self.world.end();
         self.world.count("clean stop");
@@ -597,7 +617,7 @@ impl History {
             self.forgive_torn();
         }
         let is_sealed = self.world.is_stopped() && self.world.is_marked_clean();
-        let has_faults = self.world.faults.io_error_one_in > 0 || self.is_damaged || self.world.disk.is_unreadable();
+        let has_faults = self.world.faults.io_error_one_in > 0 || self.is_damaged || self.world.disk.is_failing();
         assert!(is_sealed || has_faults, "nothing kept the journals from being sealed");
         self.world.kill();
         if !is_sealed {
@@ -626,8 +646,24 @@ impl History {
         self.world.disk.make_unreadable(&path, from);
     }
 
+    /// A segment cannot be written any more, or nothing in its folder can. False when there is none.
+    fn make_unwritable(&mut self) -> bool {
+        let Some(path) = self.pick_file(|path| path.ends_with(".log")) else {
+            return false;
+        };
+        let folder = path.rfind('/').map_or(0, |at| at + 1);
+        let prefix = match self.world.random.below(2) {
+            0 => &path[..],
+            _ => &path[..folder],
+        };
+        self.world.note(|| format!("{prefix} cannot be written"));
+        self.world.count("file cannot be written");
+        self.world.disk.make_unwritable(prefix);
+        true
+    }
+
     fn repair(&mut self) {
-        if self.world.disk.is_unreadable() {
+        if self.world.disk.is_failing() {
             self.world.note(|| "the device is repaired".into());
             self.world.count("device repaired");
             self.world.disk.repair();
@@ -743,6 +779,8 @@ impl History {
     fn finish(&mut self, shards: u16) {
         self.world.faults = Faults::NONE;
         self.repair();
+        // A start that has damage to write down needs the files of that log.
+        let ails = !self.is_damaged && !self.flushes_later && self.world.random.below(3) == 0 && self.make_unwritable();
         self.world.start(shards);
         if self.is_damaged {
             // What cannot be read may keep the broker from starting, as long as it says so.
@@ -774,12 +812,14 @@ impl History {
                 Kind::Consumer(_) => {}
             }
         }
-        self.step_until("the end of what clients began", |history| {
-            history.clients.iter_mut().all(|kind| match kind {
-                Kind::Consumer(_) => true,
-                other => other.client().is_done(),
-            })
-        });
+        if ails {
+            self.others_go_on();
+            self.world.kill();
+            self.repair();
+            self.world.start(shards);
+            self.step_until("a start after a repair", |history| history.world.is_ready());
+        }
+        self.step_until("the end of what clients began", |history| history.is_over(|_| false));
         let first = self.read_everything();
         self.stop_cleanly();
         assert!(
@@ -809,6 +849,37 @@ impl History {
             let is_same = found.range(start_2..).eq(found_2.iter());
             assert!(is_same, "{log}: a clean stop changed its records");
         }
+    }
+
+    /// Whether what clients began has come to its end, but for producers of these folders.
+    fn is_over(&mut self, is_left_out: impl Fn(&str) -> bool) -> bool {
+        let topics = &self.topics;
+        self.clients.iter_mut().all(|kind| match kind {
+            Kind::Consumer(_) => true,
+            Kind::Producer(producer) => producer.is_done() || is_left_out(&producer.folder(topics)),
+            Kind::Administrator(admin) => admin.is_done(),
+        })
+    }
+
+    /// A partition that nothing ails makes progress within a bounded time, whatever ails another.
+    fn others_go_on(&mut self) {
+        let ailing = self
+            .world
+            .disk
+            .unwritable()
+            .map(str::to_string)
+            .expect("something ails");
+        let until_us = self.world.now_us + PROGRESS_US_MAX;
+        self.step_until("progress while a file cannot be written", |history| {
+            let is_over = history.is_over(|folder| ailing.starts_with(folder));
+            assert!(
+                is_over || history.world.now_us < until_us,
+                "somebody waits for another's file: {}",
+                history.describe()
+            );
+            is_over
+        });
+        self.world.count("others go on while a file cannot be written");
     }
 
     #[allow(clippy::type_complexity)]

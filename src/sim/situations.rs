@@ -18,6 +18,8 @@ use crate::wire::offsets::*;
 use crate::wire::produce_fetch::*;
 use crate::wire::topics::*;
 
+mod failing;
+
 const SHARDS: u16 = 3;
 
 /// A broker, and one client that asks one thing after the other.
@@ -28,13 +30,18 @@ struct Script {
 
 impl Script {
     fn start(seed: u64) -> Script {
-        let config = BrokerConfig::beyond_bounds([
+        Script::start_with(seed, &[])
+    }
+
+    fn start_with(seed: u64, more: &[(&'static str, i64)]) -> Script {
+        let usual = [
             ("tidemill.journal.bytes", 1 << 20),
             ("tidemill.disk.reserve.bytes", 1 << 20),
             ("log.segment.bytes", 16_000),
             ("message.max.bytes", 16_000),
             ("log.segment.delete.delay.ms", 50),
-        ]);
+        ];
+        let config = BrokerConfig::beyond_bounds(usual.into_iter().chain(more.iter().copied()));
         let world = World::new(seed, config, 64 << 20);
         let mut script = Script { world, conn: None };
         script.restart();

@@ -184,6 +184,8 @@ pub struct World {
     ready: Vec<bool>,
     stopped: Vec<bool>,
     fatal: Option<String>,
+    /// No shard that stopped said that it could not write everything.
+    pub was_clean: bool,
     queue: BTreeMap<(u64, u64), Item>,
     sequence: u64,
     in_flight: BTreeMap<(ShardId, OpId), DiskOp>,
@@ -220,6 +222,7 @@ impl World {
             ready: Vec::new(),
             stopped: Vec::new(),
             fatal: None,
+            was_clean: true,
             queue: BTreeMap::new(),
             sequence: 0,
             in_flight: BTreeMap::new(),
@@ -289,6 +292,7 @@ impl World {
         self.ready = vec![false; shards.into()];
         self.stopped = vec![false; shards.into()];
         self.fatal = None;
+        self.was_clean = true;
         for id in (0..shards).map(ShardId) {
             let seed = self.random.next_u64();
             self.shards.push(Shard::new(ShardConfig {
@@ -673,7 +677,10 @@ impl World {
                 self.schedule(delay, Item::Compute(shard, op, what));
             }
             Effect::Ready => self.ready[usize::from(shard.0)] = true,
-            Effect::Stopped => self.stopped[usize::from(shard.0)] = true,
+            Effect::Stopped { is_clean } => {
+                self.stopped[usize::from(shard.0)] = true;
+                self.was_clean &= is_clean;
+            }
             Effect::Fatal { message } => {
                 self.note(|| format!("fatal: {message}"));
                 self.fatal = Some(message);
@@ -722,6 +729,7 @@ fn of_shard(shard: ShardId, mut what: DiskOp) -> DiskOp {
         | DiskOp::Reserve { file, .. }
         | DiskOp::Fill { file, .. }
         | DiskOp::Truncate { file, .. }
+        | DiskOp::CheckName { file }
         | DiskOp::Close { file } => file.id.0 |= u64::from(shard.0) << 48,
         _ => {}
     }

@@ -124,6 +124,16 @@ impl Broker {
         log
     }
 
+    /// Waits until it ends, and that must say that something went wrong; the whole log.
+    #[track_caller]
+    pub fn fails(mut self) -> String {
+        let status = wait_end(&mut self.child, PATIENCE);
+        let log = self.end();
+        assert_eq!(status.and_then(|status| status.code()), Some(1), "{status:?}:\n{log}");
+        assert!(!log.contains("stopped cleanly"), "{log}");
+        log
+    }
+
     fn end(&mut self) -> String {
         let _ = self.child.kill();
         let _ = self.child.wait();

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use tidemill::error::ErrorCode;
 
-use crate::broker::{Broker, PATIENCE, run_ok, serve};
+use crate::broker::{Broker, PATIENCE, run_ok, serve, signal};
 use crate::client::{Client, Neighbour, batch};
 use crate::mount::Mount;
 
@@ -123,7 +123,10 @@ fn a_segment_that_cannot_be_written_takes_only_its_log_offline() {
         .remove(0)
         .error_message;
     assert!(message.is_some_and(|message| message.contains("segment could not be written")));
-    broker.kill();
+    broker.wait_log("large-0: its records are in tidemill-parked-");
+    signal("TERM", broker.pid());
+    let log = broker.fails();
+    assert!(log.contains("stopped, but not cleanly"), "{log}");
 
     let broker = Broker::start(folder.path(), &["tidemill.cores=0"]);
     let values = Client::connect(broker.address()).values("large", 0);

@@ -9,6 +9,7 @@ mod device;
 mod disk_full;
 mod floods;
 mod frames;
+mod gone;
 mod many;
 mod names;
 mod start;
