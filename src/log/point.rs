@@ -135,7 +135,12 @@ impl Log {
 
     /// Whether a recovery point would settle a control frame, and the last one did not just fail.
     pub fn may_settle_control(&self, now: Now) -> bool {
-        self.saving.control && now.mono_us >= self.saving.retry_at_us
+        self.saving.control && self.may_save(now)
+    }
+
+    /// The last one did not just fail.
+    pub fn may_save(&self, now: Now) -> bool {
+        now.mono_us >= self.saving.retry_at_us
     }
 
     /// One is being saved, or waits for its records to be durable.

@@ -64,8 +64,9 @@ pub struct Blocked {
 pub enum Lack {
     /// In the journal or in memory, which all partitions share.
     Room,
-    /// Logs without a folder hold a bounded part of both, since nothing of them can be written out.
-    Folder,
+    /// Logs without a folder hold a bounded part of both, since nothing of them can be written out; and one that was put aside
+    /// writes what it has before it takes more.
+    Files,
 }
 
 impl Blocked {
@@ -233,8 +234,20 @@ impl Shard {
             self.append_done(pending.at, outcome);
             return Progress::Done;
         }
+        let largest = self.largest_batch_bytes();
+        if batch.size_bytes as u64 > largest {
+            // It would wait for ever, and everybody behind it.
+            let message = format!(
+                "The batch has {} bytes, this broker's journal takes at most {largest}: send smaller batches, or raise \
+                 tidemill.journal.bytes",
+                batch.size_bytes
+            );
+            let outcome = AppendOutcome::refused(pending.at.slot, ErrorCode::MessageTooLarge, Some(message));
+            self.append_done(pending.at, outcome);
+            return Progress::Done;
+        }
         if let Some(lack) = self.lacks(log, batch.size_bytes) {
-            if lack == Lack::Folder
+            if lack == Lack::Files
                 && let Some(why) = self.folder_refused(log)
             {
                 let outcome = AppendOutcome::refused(pending.at.slot, ErrorCode::KafkaStorageError, Some(why));
@@ -259,8 +272,9 @@ impl Shard {
     /// coming: a large batch would otherwise wait for as long as small ones come.
     fn lacks(&self, log: LogId, bytes: usize) -> Option<Lack> {
         let is_placed = self.partition(log).folder == Folder::Ready;
-        if !is_placed && self.unplaced_bytes + bytes as u64 > self.limits.unplaced_bytes() {
-            return Some(Lack::Folder);
+        let is_beyond_share = !is_placed && self.unplaced_bytes + bytes as u64 > self.limits.unplaced_bytes();
+        if is_beyond_share || self.parking.holds(log) {
+            return Some(Lack::Files);
         }
         let has_room = !self.blocked.wants_room() && self.has_room_for(bytes);
         (!has_room).then_some(Lack::Room)
@@ -426,18 +440,19 @@ impl Shard {
         if self.blocked.is_empty() {
             return;
         }
-        let blocked = std::mem::take(&mut self.blocked).logs();
+        let blocked = std::mem::take(&mut self.blocked).queue;
         let now_us = self.now.mono_us;
-        for log in blocked {
+        for (log, lack) in blocked {
             while let Some(partition) = self.partitions.get_mut(&log) {
                 match partition.pending.front() {
                     Some(pending) if pending.deadline_us <= now_us => {
                         let at = partition.pending.pop_front().expect("it is there").at;
                         self.stats.appends_timed_out += 1;
-                        let message = match partition.folder {
-                            Folder::Ready => "There was no room to append before the request's time-out".to_string(),
-                            _ => "The partition's folder was not made before the request's time-out".to_string(),
-                        };
+                        let message = match lack {
+                            Lack::Room => "There was no room to append before the request's time-out",
+                            Lack::Files => "The partition's files were not ready before the request's time-out",
+                        }
+                        .to_string();
                         self.append_done(
                             at,
                             AppendOutcome::refused(at.slot, ErrorCode::RequestTimedOut, Some(message)),

@@ -318,7 +318,7 @@ impl Shard {
             self.journal.forget(log);
         }
         self.boot().wanted = wanted;
-        self.warn_of_strange_parked();
+        self.leave_strange_parked();
         self.begin_logs();
     }
 

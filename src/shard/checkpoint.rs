@@ -113,6 +113,10 @@ impl Shard {
         if !self.may_checkpoint() {
             return;
         }
+        let kept: Vec<LogId> = self.parking.kept().collect();
+        if self.begin_round(kept, Log::checkpoint_tail) > 0 {
+            return;
+        }
         let is_ring_short = self.journal.must_apply_all() && self.journal.must_carry().is_empty();
         if is_ring_short || self.is_memory_short() {
             let logs = self.dirtiest_logs();

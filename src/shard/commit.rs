@@ -105,7 +105,14 @@ impl Shard {
     /// What the journal must have room for before a batch of this size is taken: a batch of the metadata log must not wait
     /// behind producers.
     pub(super) fn journal_room_wanted(&self, bytes: usize) -> u64 {
-        bytes as u64 + (self.limits.journal_bytes / 16).min(self.config.metadata_batch_bytes as u64)
+        let ring_bytes = self.journal.config().ring_bytes;
+        bytes as u64 + (ring_bytes / 16).min(self.config.metadata_batch_bytes as u64)
+    }
+
+    /// A larger batch never has room, however long it waits.
+    pub(super) fn largest_batch_bytes(&self) -> u64 {
+        let largest = self.journal.config().payload_bytes_max();
+        largest.saturating_sub(self.journal_room_wanted(0))
     }
 
     /// Why no produce is taken at all, if so.

@@ -199,8 +199,9 @@ impl Shard {
 
     /// The metadata log may use what the journal keeps free for internal topics; it never waits for memory.
     pub(super) fn metadata_log_has_room(&self, bytes: u64) -> bool {
-        let is_online = self.partition(LogId::METADATA).is_online();
-        is_online && self.commit.failed().is_none() && self.journal.room() >= bytes
+        let log = LogId::METADATA;
+        let takes_records = self.partition(log).is_online() && !self.parking.holds(log);
+        takes_records && self.commit.failed().is_none() && self.journal.room() >= bytes
     }
 
     /// The journal was asked for room.
@@ -353,7 +354,10 @@ impl Shard {
                 metadata.bytes_since_snapshot -= snapshot.bytes;
                 metadata.snapshot_ms = snapshot.begun_ms;
                 self.stats.metadata_snapshots += 1;
-                self.raise_start(LogId::METADATA, snapshot.end);
+                // Otherwise the next one does.
+                if !self.parking.holds(LogId::METADATA) {
+                    self.raise_start(LogId::METADATA, snapshot.end);
+                }
             }
             Err(error) => {
                 metadata.snapshot_retry_us = self.now.mono_us + SNAPSHOT_RETRY_US;

@@ -228,7 +228,7 @@ impl Shard {
             .partitions
             .get_mut(&item.log)
             .ok_or(ErrorCode::UnknownTopicOrPartition)?;
-        if !partition.is_online() || self.commit.failed().is_some() {
+        if !partition.is_online() || self.parking.holds(item.log) || self.commit.failed().is_some() {
             return Err(ErrorCode::KafkaStorageError);
         }
         let high_watermark = partition.replica.high_watermark();

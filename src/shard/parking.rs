@@ -2,8 +2,9 @@
 //! ring, and both are free for the other logs.
 //!
 //! A set of files counts once its part 0 is there, which is written last. A start gives it to its log before what the ring
-//! still has, and the files go once the log has everything in its own. Every new set has a new generation: what counts is
-//! never written over, and what was put aside before is in it too.
+//! still has. Then the log writes everything to its own files, the set goes, and only then it takes records again: what is in
+//! a set reaches to the end of its log, as what is in the ring does. Every new set has a new generation: what counts is never
+//! written over, and what was put aside before is in it too.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -58,6 +59,8 @@ enum ParkedStage {
     },
     Removing {
         left: VecDeque<DiskOp>,
+        /// The part 0s among them.
+        first: Vec<PartName>,
     },
 }
 
@@ -70,6 +73,17 @@ impl Parking {
     pub fn is_removing(&self) -> bool {
         let is_removing = |parked: &Parked| matches!(parked.stage, ParkedStage::Removing { .. });
         self.logs.values().any(is_removing)
+    }
+
+    /// There are files of the log, or a power cut could bring them back: it takes no records, and its start stays.
+    pub fn holds(&self, log: LogId) -> bool {
+        !self.logs.is_empty() && self.logs.contains_key(&log)
+    }
+
+    /// Logs that are to write what a set holds to their own files.
+    pub fn kept(&self) -> impl Iterator<Item = LogId> + '_ {
+        let kept = self.logs.iter().filter(|(_, parked)| parked.counts.is_some());
+        kept.map(|(log, _)| *log)
     }
 
     pub fn is_writing(&self, log: LogId) -> bool {
@@ -135,17 +149,16 @@ impl Shard {
     }
 
     /// The metadata is known: files of a topic that it does not know are left for a person to look at.
-    pub(super) fn warn_of_strange_parked(&self) {
-        for (log, parked) in &self.parking.logs {
-            if *log != LogId::METADATA && self.image.partition(*log).is_none() {
-                for name in &parked.files {
-                    tracing::warn!(
-                        "{}/{name} holds records of a topic that does not exist (any more): it is left alone, remove it when \
-                         nobody misses them",
-                        self.config.data_dir
-                    );
-                }
-            }
+    pub(super) fn leave_strange_parked(&mut self) {
+        let image = self.image.clone();
+        let is_strange = |log: &LogId| *log != LogId::METADATA && image.partition(*log).is_none();
+        let strange = self.parking.logs.extract_if(.., |log, _| is_strange(log));
+        for name in strange.flat_map(|(_, parked)| parked.files) {
+            tracing::warn!(
+                "{}/{name} holds records of a topic that does not exist (any more): it is left alone, remove it when nobody \
+                 misses them",
+                self.config.data_dir
+            );
         }
     }
 
@@ -219,42 +232,88 @@ impl Shard {
 
     // -- Putting aside
 
-    /// Logs that are offline are put aside once nothing of theirs is on its way to the disk.
-    pub(super) fn park_if_due(&mut self) {
-        let may_park = matches!(self.stage, Stage::Serving) && self.commit.failed().is_none();
-        if self.parking.wanted.is_empty() || !may_park || self.now.mono_us < self.parking.retry_at_us {
+    /// Goes on with every log that is to be put aside, or has files of its own again.
+    pub(super) fn tend_parked(&mut self) {
+        let may_go_on = matches!(self.stage, Stage::Serving) && self.commit.failed().is_none();
+        let is_idle = self.parking.wanted.is_empty() && self.parking.logs.is_empty();
+        if is_idle || !may_go_on || self.now.mono_us < self.parking.retry_at_us {
             return;
         }
-        for log in self.parking.wanted.clone() {
-            let Some(partition) = self.partitions.get(&log) else {
-                self.parking.wanted.remove(&log);
-                continue;
+        let logs: BTreeSet<LogId> = self
+            .parking
+            .wanted
+            .iter()
+            .chain(self.parking.logs.keys())
+            .copied()
+            .collect();
+        for log in logs {
+            match self.partitions.get(&log) {
+                Some(partition) if partition.is_online() => self.settle_parked(log),
+                Some(_) => self.park(log),
+                // Its topic was deleted, or is unknown to begin with.
+                None => {
+                    self.parking.wanted.remove(&log);
+                }
+            }
+        }
+    }
+
+    /// Puts a log aside that is offline, once nothing of it is on its way to the disk.
+    fn park(&mut self, log: LogId) {
+        let partition = &self.partitions[&log];
+        let is_busy = partition.busy > 0 || partition.saving.is_some() || self.checkpoint.is_writing(log);
+        if !self.parking.wanted.contains(&log) || is_busy {
+            return;
+        }
+        if self.journal.bytes_of(log) == 0 && partition.log.dirty_bytes() == 0 {
+            self.parking.wanted.remove(&log);
+            if self
+                .parking
+                .logs
+                .get(&log)
+                .is_some_and(|parked| parked.counts.is_some())
+            {
+                // What this start read of the set is not needed in memory.
+                self.partition_mut(log).log.put_aside();
+            }
+            return;
+        }
+        let parked = self.parking.logs.entry(log).or_default();
+        if matches!(parked.stage, ParkedStage::Idle) {
+            let control = partition.control;
+            let generation = match parked.tried {
+                Some((generation, of)) if of == control => generation,
+                _ => 1 + parked.files.last().map_or(0, |newest| newest.generation),
             };
-            let is_busy = partition.busy > 0 || partition.saving.is_some() || self.checkpoint.is_writing(log);
-            if is_busy {
-                continue;
+            parked.tried = Some((generation, control));
+            let left = parked::split(log, generation, partition.log.applied(), restated(partition));
+            parked.stage = ParkedStage::Writing {
+                generation,
+                end: partition.log.end(),
+                left,
+                control,
+            };
+            self.write_part(log);
+        }
+    }
+
+    /// The files go once the log has what is in them in its own, and a recovery point has the rest.
+    fn settle_parked(&mut self, log: LogId) {
+        let now = self.now;
+        let (Some(parked), partition) = (self.parking.logs.get(&log), self.partition(log)) else {
+            return;
+        };
+        if partition.saving.is_some() {
+            return;
+        }
+        match parked.counts {
+            Some((_, end)) if partition.log.applied() < end => {}
+            Some(_) if partition.log.recovery_point_outdated() => {
+                if partition.can_save() && partition.log.may_save(now) {
+                    self.save_recovery_point(log);
+                }
             }
-            if self.journal.bytes_of(log) == 0 && partition.log.dirty_bytes() == 0 {
-                self.parking.wanted.remove(&log);
-                continue;
-            }
-            let parked = self.parking.logs.entry(log).or_default();
-            if matches!(parked.stage, ParkedStage::Idle) {
-                let control = partition.control;
-                let generation = match parked.tried {
-                    Some((generation, of)) if of == control => generation,
-                    _ => 1 + parked.files.last().map_or(0, |newest| newest.generation),
-                };
-                parked.tried = Some((generation, control));
-                let left = parked::split(log, generation, partition.log.applied(), restated(partition));
-                parked.stage = ParkedStage::Writing {
-                    generation,
-                    end: partition.log.end(),
-                    left,
-                    control,
-                };
-                self.write_part(log);
-            }
+            _ => self.unpark(log),
         }
     }
 
@@ -279,17 +338,24 @@ impl Shard {
             (ParkedStage::Writing { left, .. }, Ok(_)) if !left.is_empty() => self.write_part(log),
             (ParkedStage::Writing { .. }, Ok(_)) => self.set_complete(log),
             (ParkedStage::Writing { .. }, Err(error)) => self.parking_failed(log, &error),
-            (ParkedStage::Removing { left }, Ok(_)) => {
-                if let Some(DiskOp::RemoveFile { path }) = left.pop_front()
-                    && let Some(name) = PartName::parse(&path)
-                {
-                    parked.files.remove(&name);
+            (ParkedStage::Removing { left, first }, Ok(_)) => {
+                match left.pop_front() {
+                    // These are gone for certain by now, and not before.
+                    Some(DiskOp::SyncDir { .. }) => parked.files.retain(|name| !first.contains(name)),
+                    Some(DiskOp::RemoveFile { path }) => {
+                        parked.files.retain(|name| name.part == 0 || name.to_string() != path);
+                    }
+                    _ => {}
                 }
                 self.remove_next(log);
             }
             (ParkedStage::Removing { .. }, Err(error)) => {
-                tracing::warn!("cannot remove files that hold records twice, will try again: {error}");
+                tracing::warn!(
+                    "{log} takes no records until files of it are removed that it does not need any more, which is tried again \
+                     every second: {error}"
+                );
                 parked.stage = ParkedStage::Idle;
+                self.parking.retry_at_us = self.now.mono_us + RETRY_US;
             }
             (ParkedStage::Idle | ParkedStage::Unreadable, _) => unreachable!("nothing is under way"),
         }
@@ -350,22 +416,14 @@ impl Shard {
 
     // -- Removing
 
-    /// A recovery point is on the device: the log's own files may hold everything by now.
-    pub(super) fn parked_may_go(&mut self, log: LogId) {
-        let Some(parked) = self.parking.logs.get(&log) else {
-            return;
-        };
-        let is_in_its_files = (self.partitions.get(&log)).is_some_and(|partition| {
-            let applied = partition.log.applied();
-            partition.is_online() && parked.counts.is_none_or(|(_, end)| applied >= end)
-        });
-        if is_in_its_files && let Some(parked) = self.parking.logs.get_mut(&log) {
-            parked.counts = None;
-            self.remove_parked(log);
+    /// A recovery point is on the device.
+    pub(super) fn parked_is_saved(&mut self, log: LogId) {
+        if self.parking.holds(log) && self.partitions.get(&log).is_some_and(Partition::is_online) {
+            self.settle_parked(log);
         }
     }
 
-    /// Its topic is deleted, and that is durable.
+    /// Nothing of the log is needed there any more.
     pub(super) fn unpark(&mut self, log: LogId) {
         self.parking.wanted.remove(&log);
         if let Some(parked) = self.parking.logs.get_mut(&log) {
@@ -390,18 +448,18 @@ impl Shard {
         let files = parked.files.iter().filter(|name| Some(name.generation) != counts);
         let (first, others): (Vec<PartName>, Vec<PartName>) = files.partition(|name| name.part == 0);
         let remove = |name: PartName| DiskOp::RemoveFile { path: name.to_string() };
-        let mut left: VecDeque<DiskOp> = first.into_iter().map(remove).collect();
+        let mut left: VecDeque<DiskOp> = first.iter().copied().map(remove).collect();
         if !left.is_empty() {
             left.push_back(DiskOp::SyncDir { path: String::new() });
         }
         left.extend(others.into_iter().map(remove));
-        parked.stage = ParkedStage::Removing { left };
+        parked.stage = ParkedStage::Removing { left, first };
         self.remove_next(log);
     }
 
     fn remove_next(&mut self, log: LogId) {
         let parked = self.parking.logs.get_mut(&log).expect("it is being removed");
-        let ParkedStage::Removing { left } = &mut parked.stage else {
+        let ParkedStage::Removing { left, .. } = &mut parked.stage else {
             unreachable!("nothing is being removed")
         };
         match left.front().cloned() {
@@ -410,6 +468,7 @@ impl Shard {
                 parked.stage = ParkedStage::Idle;
                 if parked.files.is_empty() {
                     self.parking.logs.remove(&log);
+                    self.retry_blocked();
                 } else if parked.counts.is_none() {
                     // Its topic was deleted meanwhile.
                     self.remove_parked(log);

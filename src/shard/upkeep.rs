@@ -79,7 +79,7 @@ impl Shard {
         }
         self.flush_by_time();
         self.retry_folders();
-        self.park_if_due();
+        self.tend_parked();
         self.retry_controls();
         self.settle_blocking_controls();
         self.checkpoint_if_due();
@@ -293,6 +293,7 @@ impl Shard {
             // The metadata log is cut by its snapshots.
             if *log != LogId::METADATA
                 && partition.is_online()
+                && !self.parking.holds(*log)
                 && let Some(start) = partition.log.retention(self.now, partition.replica.high_watermark())
             {
                 due.push((*log, start));
@@ -427,7 +428,7 @@ impl Shard {
                 }
                 self.recovery_point_over(log);
                 self.give_up_segments(log);
-                self.parked_may_go(log);
+                self.parked_is_saved(log);
             }
             Err(error) => {
                 self.stats.recovery_points_failed += 1;

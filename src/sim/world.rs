@@ -357,6 +357,12 @@ impl World {
         self.cut_at_effect = Some(self.effects_performed + effects);
     }
 
+    /// The next start has these settings.
+    #[cfg(test)]
+    pub fn reconfigure(&mut self, config: BrokerConfig) {
+        self.config = Arc::new(config);
+    }
+
     /// Somebody removes a folder with all that is in it, behind the broker's back.
     #[cfg(test)]
     pub fn remove_tree(&mut self, path: &str) {

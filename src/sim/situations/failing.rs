@@ -349,3 +349,33 @@ fn a_stop_that_could_not_write_says_so() {
         assert_eq!(script.world.is_marked_clean(), !is_failing);
     }
 }
+
+/// A ring of another size than its setting is used as it is.
+#[test]
+fn a_batch_that_never_fits_is_refused_and_holds_nobody_up() {
+    let mut script = Script::start(1);
+    script.kill();
+    script.world.reconfigure(BrokerConfig::beyond_bounds([
+        ("tidemill.journal.bytes", 4 << 20),
+        ("tidemill.disk.reserve.bytes", 1 << 20),
+        ("message.max.bytes", 900_000),
+        ("log.segment.bytes", 1 << 20),
+    ]));
+    script.restart();
+    let (_, id) = script.create_on("t", 1);
+    let (_, other) = script.create_on("other", 1);
+    let mut answer = |value_bytes| {
+        let request = script.produce_request(id, value_bytes);
+        script
+            .call(&request, 13)
+            .responses
+            .remove(0)
+            .partition_responses
+            .remove(0)
+    };
+    let refused = answer(800_000);
+    assert_eq!(refused.error_code, ErrorCode::MessageTooLarge.code());
+    assert!(refused.error_message.unwrap().contains("raise tidemill.journal.bytes"));
+    assert_eq!((answer(250_000).error_code, answer(250_000).error_code), (0, 0));
+    script.produces_promptly(other, 0);
+}

@@ -19,7 +19,7 @@ fn a_folder_that_is_moved_away_ends_the_broker() {
     assert_eq!(client.append("topic", "before"), 0);
     fs::rename(&data, &moved).unwrap();
     // Nobody does anything: it looks by itself.
-    let address = broker.address();
+    let address = broker.address().to_string();
     let log = broker.fails();
     let line = log.lines().find(|line| line.contains(WORDS)).unwrap();
     assert!(
