@@ -48,7 +48,13 @@ pub struct Node {
 impl Node {
     /// Starts broker and controller, on `port` and the one after it, with the data in `logs` below this folder.
     pub fn start(folder: &Path, port: u16, settings: &[&str]) -> Node {
-        let pid = kafka(&[&["start", &port.to_string(), folder.to_str().unwrap()], settings].concat());
+        Node::start_release("4.4.0", folder, port, settings)
+    }
+
+    /// The same of another release than the one that we compare with.
+    pub fn start_release(release: &str, folder: &Path, port: u16, settings: &[&str]) -> Node {
+        let mut start = command(&[&["start", &port.to_string(), folder.to_str().unwrap()], settings].concat());
+        let pid = run_ok(start.env("KAFKA_VERSION", release), TOOL_TIME);
         let address = format!("127.0.0.1:{port}");
         wait_for("Kafka to listen", || TcpStream::connect(&address).ok());
         let pid = pid.trim().to_owned();
@@ -65,5 +71,54 @@ impl Node {
 impl Drop for Node {
     fn drop(&mut self) {
         let _ = Command::new("kill").args(["-9", &self.pid]).status();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    /// `tools/kafka topics` on a machine that has these programs and no jars: what it says.
+    fn said_with(programs: &[&str]) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        for program in ["awk", "cat"] {
+            symlink(format!("/usr/bin/{program}"), folder.path().join(program)).unwrap();
+        }
+        for program in programs {
+            symlink("/usr/bin/true", folder.path().join(program)).unwrap();
+        }
+        let output = super::Command::new("/bin/bash")
+            .args([concat!(env!("CARGO_MANIFEST_DIR"), "/tools/kafka"), "topics", "--list"])
+            .env("PATH", folder.path())
+            .env("KAFKA_JARS", folder.path().join("jars"))
+            .output()
+            .unwrap();
+        assert!(!output.status.success());
+        String::from_utf8(output.stderr).unwrap()
+    }
+
+    #[test]
+    fn a_machine_without_java_or_maven_is_told_what_to_install() {
+        let said = said_with(&[]);
+        assert!(
+            said.contains("no `java` here") && said.contains("apt-get install openjdk-17-jdk-headless"),
+            "{said}"
+        );
+        let said = said_with(&["java"]);
+        assert!(
+            said.contains("no `mvn` here") && said.contains("apt-get install maven"),
+            "{said}"
+        );
+    }
+
+    #[test]
+    fn an_unknown_tool_is_answered_with_the_known_ones() {
+        let output = super::command(&["kafka-topic"]).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && output.stdout.is_empty());
+        assert!(
+            said.contains("no tool is named kafka-topic") && said.contains(" topics "),
+            "{said}"
+        );
     }
 }
