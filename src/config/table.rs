@@ -13,6 +13,7 @@ const STATIC: bool = false;
 
 const NO_COMPACTION: &str = "compaction is not available yet";
 const NO_REMOTE: &str = "tiered storage is not available";
+const NO_SHARE_GROUPS: &str = "share groups are not available yet";
 const NO_REPLICATION: &str = "replication is not available yet";
 
 /// The broker's name of a topic's setting, with the same unit and default.
@@ -315,6 +316,15 @@ fn fixed_topic_rows() -> Vec<Setting> {
             "How long compaction keeps tombstones, in milliseconds.",
         ),
         row(
+            "errors.deadletterqueue.group.enable",
+            Boolean,
+            "false",
+            Any,
+            &[],
+            NO_SHARE_GROUPS,
+            "Whether share groups may put records here that nobody could process.",
+        ),
+        row(
             "follower.replication.throttled.replicas",
             List,
             "",
@@ -385,6 +395,24 @@ fn fixed_topic_rows() -> Vec<Setting> {
             const { &[broker("log.preallocate", "false")] },
             "a segment's space is always reserved, without changing the size of its file",
             "Whether a new segment's file gets its full size at once.",
+        ),
+        row(
+            "remote.copy.lag.bytes",
+            Long,
+            "-1",
+            AtLeast(-2),
+            const { &[broker("log.remote.copy.lag.bytes", "-1")] },
+            NO_REMOTE,
+            "How much of a closed segment's log must follow it before it is copied to tiered storage; -1 is none.",
+        ),
+        row(
+            "remote.copy.lag.ms",
+            Long,
+            "0",
+            AtLeast(-2),
+            const { &[broker("log.remote.copy.lag.ms", "0")] },
+            NO_REMOTE,
+            "How old a closed segment must be before it is copied to tiered storage.",
         ),
         row(
             "remote.log.copy.disable",
