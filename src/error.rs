@@ -1,4 +1,4 @@
-//! Kafka's error codes (org.apache.kafka.common.protocol.Errors, 4.1), and nothing else.
+//! Kafka's error codes (org.apache.kafka.common.protocol.Errors, 4.4), and nothing else.
 
 /// The code that a response carries; `Ok` is 0.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -139,6 +139,9 @@ pub enum ErrorCode {
     StreamsInvalidTopologyEpoch = 131,
     StreamsTopologyFenced = 132,
     ShareSessionLimitReached = 133,
+    GroupDeletionFailed = 134,
+    StreamsTopologyDescriptionUpdateFailed = 135,
+    ControllerIdNotRegistered = 136,
 }
 
 impl ErrorCode {
@@ -293,6 +296,9 @@ pub const ALL: &[ErrorCode] = &[
     ErrorCode::StreamsInvalidTopologyEpoch,
     ErrorCode::StreamsTopologyFenced,
     ErrorCode::ShareSessionLimitReached,
+    ErrorCode::GroupDeletionFailed,
+    ErrorCode::StreamsTopologyDescriptionUpdateFailed,
+    ErrorCode::ControllerIdNotRegistered,
 ];
 
 impl std::fmt::Display for ErrorCode {

@@ -13,6 +13,7 @@ const GOLDEN: &str = "\
 metadata-1 000300010000000700026d6500000001000161
 metadata-12 0003000c0000000700026d65000200000000000000000000000000000000026100010000
 api-versions-4 001200040000000700026d65000574696465023100
+api-versions-5 001200050000000700026d65000574696465023102630000000300
 api-versions-answer-4 00000007000001000000000201080000000000000003030101
 fetch-17 000100110000000700026d6500000001f4000000017fffffff000000000900000002020102030405060708090a0b0c0d0e0f100200000001ffffffff000000000000004dffffffffffffffffffffffff000003e80100100102030405060708090a0b0c0d0e0f1000010101010d00000005000000000000000600
 fetch-answer-17 000000070000000000000000000004020102030405060708090a0b0c0d0e0f10020000000100000000000000000008ffffffffffffffffffffffffffffffff01ffffffff0101000d000000010000000000000002000001000d02000000010268000000090000
@@ -21,6 +22,9 @@ topic-partitions-answer-end-0 00000007000000000001ff00
 topic-0 01020004666f6f0102030405060708090a0b0c0d0e0f1000
 partition-change-2 010502000000020102030405060708090a0b0c0d0e0f100300050200000003010400000003060101
 register-broker-3 01000300000001000102030405060708090a0b0c0d0e0f1000000000000000050101000100010011020102030405060708090a0b0c0d0e0f10
+register-broker-4 01000400000001000102030405060708090a0b0c0d0e0f1000000000000000050101000100020011020102030405060708090a0b0c0d0e0f100111020102030405060708090a0b0c0d0e0f10
+broker-registration-change-3 011103000000010000000000000005020001ff030101
+unregister-controller-0 011d000000000200
 begin-transaction-0 0117000100020278
 leader-change 00000000000102000000010002000000010000
 voters 000002000000010102030405060708090a0b0c0d0e0f100202430268fde80000000001000000
@@ -63,7 +67,13 @@ fn requests() {
     let versions = ApiVersionsRequest {
         client_software_name: "tide".into(),
         client_software_version: "1".into(),
+        cluster_id: Some("c".into()),
+        node_id: 3,
     };
+    assert_eq!(
+        frame::request(&versions, 5, 7, Some("me")).unwrap()[4..],
+        golden("api-versions-5")
+    );
     assert_eq!(
         frame::request(&versions, 4, 7, Some("me")).unwrap()[4..],
         golden("api-versions-4")
@@ -175,24 +185,46 @@ fn metadata_records() {
         log_dirs: vec![ID],
         ..Default::default()
     };
-    let records: [(&str, MetadataRecord); 4] = [
+    let cordoned = RegisterBrokerRecord {
+        cordoned_log_dirs: Some(vec![ID]),
+        ..broker.clone()
+    };
+    let uncordoned = BrokerRegistrationChangeRecord {
+        broker_id: 1,
+        broker_epoch: 5,
+        fenced: -1,
+        cordoned_log_dirs: Some(vec![]),
+        ..Default::default()
+    };
+    // What Kafka 4.1 reads, and what 4.4 added.
+    let (old, new) = (27, METADATA_VERSION);
+    let records: [(&str, i16, MetadataRecord); 7] = [
         (
             "topic-0",
+            old,
             TopicRecord {
                 name: "foo".into(),
                 topic_id: ID,
             }
             .into(),
         ),
-        ("partition-change-2", change.into()),
-        ("register-broker-3", broker.into()),
+        ("partition-change-2", old, change.into()),
+        ("register-broker-3", old, broker.into()),
+        ("register-broker-4", new, cordoned.into()),
+        ("broker-registration-change-3", new, uncordoned.into()),
+        (
+            "unregister-controller-0",
+            new,
+            UnregisterControllerRecord { controller_id: 2 }.into(),
+        ),
         (
             "begin-transaction-0",
+            old,
             BeginTransactionRecord { name: Some("x".into()) }.into(),
         ),
     ];
-    for (name, record) in records {
-        assert_eq!(record.encode().unwrap()[..], golden(name), "{name}");
+    for (name, metadata_version, record) in records {
+        assert_eq!(record.encode(metadata_version).unwrap()[..], golden(name), "{name}");
         assert_eq!(MetadataRecord::decode(&Bytes::from(golden(name))), Ok(record));
     }
 }

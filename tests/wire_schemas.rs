@@ -235,7 +235,7 @@ mod java {
             .expect("tools/kafka runs");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let home = PathBuf::from(String::from_utf8(output.stdout).unwrap().trim());
-        let path = home.join("jars").join(format!("{jar}-4.1.0.jar"));
+        let path = home.join("jars").join(format!("{jar}-4.4.0.jar"));
         let jar = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         let schemas: BTreeMap<_, _> = files(&jar)
             .filter(|(name, _)| name.starts_with(folder) && name.ends_with(".json"))

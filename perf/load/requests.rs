@@ -1,7 +1,7 @@
 //! The few requests that the load generator sends, encoded by hand so that it owes nothing to what it measures.
 //!
 //! Produce v9 (the first flexible version; 9 to 12 have one layout), Fetch v11, CreateTopics v4, DeleteTopics v1, ListOffsets v1,
-//! ApiVersions v0: each is served by Kafka 4.1.
+//! ApiVersions v0: each is served by Kafka 4.1 and 4.4.
 
 use std::io::{Error, Read, Result, Write};
 use std::net::TcpStream;

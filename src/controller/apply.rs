@@ -31,6 +31,9 @@ impl Image {
             MetadataRecord::UnfenceBroker(record) => self.broker(record.id, record.epoch)?.fenced = false,
             MetadataRecord::BrokerRegistrationChange(record) => self.change_broker(record)?,
             MetadataRecord::RegisterController(record) => self.register_controller(record),
+            MetadataRecord::UnregisterController(record) => {
+                self.controllers.remove(&record.controller_id);
+            }
             MetadataRecord::Topic(record) => self.add_topic(record)?,
             MetadataRecord::RemoveTopic(record) => self.remove_topic(record.topic_id)?,
             MetadataRecord::Partition(record) => self.add_partition(record)?,
@@ -68,7 +71,7 @@ impl Image {
             MetadataRecord::RemoveDelegationToken(token) => {
                 self.carry(Carried::Token(token.token_id.clone()), record, false);
             }
-            // Replay itself deals with transactions. 4.1 neither migrates from ZooKeeper nor remembers that it did.
+            // Replay itself deals with transactions. Kafka 4 neither migrates from ZooKeeper nor remembers that it did.
             MetadataRecord::NoOp(_)
             | MetadataRecord::ZkMigrationState(_)
             | MetadataRecord::BeginTransaction(_)
@@ -102,6 +105,7 @@ impl Image {
             fenced: record.fenced,
             in_controlled_shutdown: record.in_controlled_shutdown,
             directories,
+            cordoned_directories: record.cordoned_log_dirs.clone(),
         };
         self.brokers.insert(broker.id, Arc::new(broker));
     }
@@ -131,6 +135,9 @@ impl Image {
         if !record.log_dirs.is_empty() {
             broker.directories = record.log_dirs.clone();
             broker.directories.sort_unstable();
+        }
+        if let Some(cordoned) = &record.cordoned_log_dirs {
+            broker.cordoned_directories = Some(cordoned.clone());
         }
         Ok(())
     }

@@ -5,10 +5,16 @@ use crate::wire::WireError;
 use crate::wire::control_records::ControlRecord;
 use crate::wire::metadata_records::{BeginTransactionRecord, EndTransactionRecord, MetadataRecord};
 
-/// Records that belong together, for one append: one batch, or, when that would be larger than `batch_bytes_max`, several
-/// between a BeginTransaction and an EndTransaction record. Empty for no records.
-pub fn encode(records: &[MetadataRecord], now_ms: i64, batch_bytes_max: usize) -> Result<Vec<Batch>, WireError> {
-    let values: Vec<_> = records.iter().map(MetadataRecord::encode).collect::<Result<_, _>>()?;
+/// Records that belong together, for one append to a log of this level of `metadata.version`: one batch, or, when that would be
+/// larger than `batch_bytes_max`, several between a BeginTransaction and an EndTransaction record. Empty for no records.
+pub fn encode(
+    records: &[MetadataRecord],
+    metadata_version: i16,
+    now_ms: i64,
+    batch_bytes_max: usize,
+) -> Result<Vec<Batch>, WireError> {
+    let write = |record: &MetadataRecord| record.encode(metadata_version);
+    let values: Vec<_> = records.iter().map(write).collect::<Result<_, _>>()?;
     let records_bytes: usize = (values.iter())
         .map(|value| value.len() + RECORD_OVERHEAD_BYTES_MAX)
         .sum();
@@ -23,8 +29,8 @@ pub fn encode(records: &[MetadataRecord], now_ms: i64, batch_bytes_max: usize) -
                 name: Some("Records of one request".into()),
             };
             (
-                Some(MetadataRecord::from(begin).encode()?),
-                Some(MetadataRecord::from(EndTransactionRecord {}).encode()?),
+                Some(write(&begin.into())?),
+                Some(write(&EndTransactionRecord {}.into())?),
             )
         }
     };
@@ -57,7 +63,7 @@ const RECORD_OVERHEAD_BYTES_MAX: usize = 32;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::metadata_records::FeatureLevelRecord;
+    use crate::wire::metadata_records::{FeatureLevelRecord, METADATA_VERSION};
 
     #[test]
     fn a_group_too_large_for_one_batch_becomes_a_transaction() {
@@ -68,15 +74,15 @@ mod tests {
             })
         };
         let records: Vec<_> = (1..=10).map(level).collect();
-        assert_eq!(encode(&records, 5, 10_000).unwrap().len(), 1);
-        let batches = encode(&records, 5, 500).unwrap();
+        assert_eq!(encode(&records, METADATA_VERSION, 5, 10_000).unwrap().len(), 1);
+        let batches = encode(&records, METADATA_VERSION, 5, 500).unwrap();
         assert!(batches.len() > 2);
         assert!(batches.iter().all(|batch| batch.size_bytes <= 500));
         assert_eq!(batches.iter().map(|batch| batch.record_count).sum::<i32>(), 12);
-        assert!(encode(&[], 5, 500).unwrap().is_empty());
+        assert!(encode(&[], METADATA_VERSION, 5, 500).unwrap().is_empty());
         // Whatever is in no transaction is in one batch: each batch is applied at once.
         for batch_bytes_max in 200..2_000 {
-            let batches = encode(&records, 5, batch_bytes_max).unwrap();
+            let batches = encode(&records, METADATA_VERSION, 5, batch_bytes_max).unwrap();
             let count = batches.iter().map(|batch| batch.record_count).sum::<i32>();
             assert!(count == 12 || batches.len() == 1, "batches of {batch_bytes_max} bytes");
         }

@@ -1,4 +1,4 @@
-//! Configurations: altered one key at a time or all at once. Codes and texts are those of Kafka 4.1 (`ConfigAdminManager`,
+//! Configurations: altered one key at a time or all at once. Codes and texts are those of Kafka 4.4 (`ConfigAdminManager`,
 //! `ConfigurationControlManager`).
 //!
 //! A value is checked before it becomes a record, together with everything else that is set on its resource. What we keep
@@ -299,7 +299,7 @@ fn invalid_request(why: impl Into<String>) -> ApiError {
     ApiError::new(ErrorCode::InvalidRequest, why)
 }
 
-/// Kafka 4.1's bound on a value.
+/// Kafka 4.4's bound on a value.
 pub(super) fn check_value_size(value: &str) -> Result<(), ApiError> {
     match value.len() > VALUE_BYTES_MAX {
         false => Ok(()),

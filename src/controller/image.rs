@@ -15,7 +15,7 @@ use imbl::{OrdMap, OrdSet};
 
 use crate::config::{BrokerConfig, Overrides, TopicConfig};
 use crate::types::{LeaderEpoch, LogId, NodeId, Offset, ProducerId, TopicId, Uuid};
-use crate::wire::metadata_records::MetadataRecord;
+use crate::wire::metadata_records::{METADATA_VERSION, MetadataRecord};
 
 /// Nobody leads the partition.
 pub const NO_LEADER: NodeId = -1;
@@ -60,6 +60,8 @@ pub struct BrokerRegistration {
     pub in_controlled_shutdown: bool,
     /// Sorted.
     pub directories: Vec<Uuid>,
+    /// Those of them that take no new partitions (KIP-1066); `None` before the broker has said.
+    pub cordoned_directories: Option<Vec<Uuid>>,
 }
 
 impl BrokerRegistration {
@@ -239,6 +241,8 @@ pub struct Image {
     pub reached: Reached,
     /// Finalised levels, by feature name.
     pub features: Arc<BTreeMap<String, i16>>,
+    /// The level of `kraft.version`, which control records say.
+    pub kraft_version: i16,
     pub brokers: OrdMap<NodeId, Arc<BrokerRegistration>>,
     pub controllers: OrdMap<NodeId, Arc<ControllerRegistration>>,
     pub(super) topics: OrdMap<TopicId, Arc<Topic>>,
@@ -270,6 +274,14 @@ pub(super) enum Carried {
 }
 
 impl Image {
+    /// The level of `metadata.version` at which records are written; the one that we format with before the log says one.
+    pub fn metadata_version(&self) -> i16 {
+        self.features
+            .get("metadata.version")
+            .copied()
+            .unwrap_or(METADATA_VERSION)
+    }
+
     pub fn empty(cluster_id: &str, node_id: NodeId, broker_config: Arc<BrokerConfig>) -> Image {
         Image {
             cluster_id: cluster_id.into(),
@@ -279,6 +291,7 @@ impl Image {
                 timestamp_ms: 0,
             },
             features: Arc::default(),
+            kraft_version: 0,
             brokers: OrdMap::new(),
             controllers: OrdMap::new(),
             topics: OrdMap::new(),

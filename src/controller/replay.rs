@@ -12,7 +12,7 @@ use crate::wire::metadata_records::MetadataRecord;
 
 use super::image::{Image, Reached};
 
-/// Metadata batches are not compressed by Kafka 4.1 or by us; one that is may inflate to no more than this.
+/// Metadata batches are not compressed by Kafka 4.4 or by us; one that is may inflate to no more than this.
 const INFLATED_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// The metadata log cannot be followed beyond this point, and nothing may be served on less than all of it.
@@ -34,10 +34,10 @@ pub struct Replay {
     image: Image,
     /// The image as it will be when the open transaction ends; `None` outside of one (KIP-868).
     transaction: Option<Image>,
-    /// The last KRaftVersion control record.
-    pub(super) kraft_version: i16,
     /// The last KRaftVoters control record.
     pub(super) voters: Option<VotersRecord>,
+    /// See [`Replay::is_fresh`].
+    is_fresh: bool,
     /// Of the next record.
     next_offset: Offset,
     /// Configurations of topics that could not be resolved, and why; in force is what is left without the bad values.
@@ -50,8 +50,8 @@ impl Replay {
         Replay {
             image: Image::empty(cluster_id, node_id, config),
             transaction: None,
-            kraft_version: 0,
             voters: None,
+            is_fresh: true,
             next_offset: 0,
             complaints: Vec::new(),
         }
@@ -71,9 +71,18 @@ impl Replay {
         self.transaction.is_some()
     }
 
-    /// No metadata record was ever applied: the folder is fresh.
-    pub fn is_empty(&self) -> bool {
-        self.image.features.is_empty() && self.image.topic_count() == 0
+    /// No metadata record of the log counts: the folder was formatted and never used, or its first transaction did not end.
+    pub fn is_fresh(&self) -> bool {
+        self.is_fresh
+    }
+
+    /// What a fresh folder was formatted with, beside what its first snapshot says; Kafka before 4.2 has it in
+    /// `bootstrap.checkpoint`.
+    pub fn format(&mut self, formatted: &Replay) {
+        if self.is_fresh && self.image.features.is_empty() {
+            self.image.features = formatted.image.features.clone();
+            self.image.carried = formatted.image.carried.clone();
+        }
     }
 
     /// What was found in the log that this broker cannot act on, each said once.
@@ -107,6 +116,7 @@ impl Replay {
     /// A snapshot is applied: the log goes on behind what it contains.
     pub(super) fn start_behind(&mut self, reached: Reached) {
         self.next_offset = reached.offset + 1;
+        self.is_fresh = self.next_offset == 0;
         self.image.reached = reached;
     }
 
@@ -148,7 +158,10 @@ impl Replay {
 
     fn apply_control(&mut self, record: &ControlRecord) {
         match record {
-            ControlRecord::KRaftVersion(record) => self.kraft_version = record.kraft_version,
+            ControlRecord::KRaftVersion(record) => {
+                self.image.kraft_version = record.kraft_version;
+                self.newest().kraft_version = record.kraft_version;
+            }
             ControlRecord::KRaftVoters(record) => self.voters = Some(record.clone()),
             _ => {}
         }
@@ -167,12 +180,17 @@ impl Replay {
             (MetadataRecord::EndTransaction(_), true) => {
                 self.resolve(touched);
                 self.image = self.transaction.take().expect("a transaction is open");
+                self.is_fresh = false;
             }
             (MetadataRecord::AbortTransaction(_), true) => {
                 touched.clear();
                 self.transaction = None;
             }
-            _ => self.newest().apply(record, touched)?,
+            (MetadataRecord::NoOp(_), _) => {}
+            (_, in_transaction) => {
+                self.is_fresh &= in_transaction;
+                self.newest().apply(record, touched)?;
+            }
         }
         Ok(())
     }

@@ -84,11 +84,12 @@ pub fn encode_snapshot(replay: &Replay, now_ms: i64) -> Result<(SnapshotId, Byte
     if let Some(voters) = &replay.voters {
         control.push(ControlRecord::KRaftVersion(KRaftVersionRecord {
             version: 0,
-            kraft_version: replay.kraft_version,
+            kraft_version: image.kraft_version,
         }));
         control.push(ControlRecord::KRaftVoters(voters.clone()));
     }
-    let mut file = SnapshotFile::new(id.epoch, image.reached.timestamp_ms, control, now_ms)?;
+    let level = image.metadata_version();
+    let mut file = SnapshotFile::new(id.epoch, level, image.reached.timestamp_ms, control, now_ms)?;
     let mut failed = None;
     image.for_each_record(|record| {
         if failed.is_none() {
@@ -104,12 +105,12 @@ pub fn encode_snapshot(replay: &Replay, now_ms: i64) -> Result<(SnapshotId, Byte
 /// The files that a fresh folder is formatted with, by the name of each.
 pub fn format_files(cluster_id: &str, node: &Node, now_ms: i64) -> Result<Vec<(String, Bytes)>, WireError> {
     use super::files::{BOOTSTRAP_CHECKPOINT, META_PROPERTIES, METADATA_FOLDER, MetaProperties};
-    let mut bootstrap = SnapshotFile::new(0, 0, Vec::new(), now_ms)?;
+    let mut bootstrap = SnapshotFile::new(0, METADATA_VERSION, 0, Vec::new(), now_ms)?;
     for record in bootstrap_features() {
         bootstrap.push(&record)?;
     }
     // The first voters, for a controller that starts before anything was appended.
-    let first = SnapshotFile::new(0, now_ms, voters(node).to_vec(), now_ms)?;
+    let first = SnapshotFile::new(0, METADATA_VERSION, now_ms, voters(node).to_vec(), now_ms)?;
     let first_id = SnapshotId {
         end_offset: 0,
         epoch: 0,
@@ -172,6 +173,7 @@ struct SnapshotFile {
     bytes: BytesMut,
     next_offset: Offset,
     epoch: LeaderEpoch,
+    metadata_version: i16,
     now_ms: i64,
     batch: BatchBuilder,
 }
@@ -182,6 +184,7 @@ const BATCH_BYTES: usize = 256 * 1024;
 impl SnapshotFile {
     fn new(
         epoch: LeaderEpoch,
+        metadata_version: i16,
         last_contained_log_timestamp: i64,
         control: Vec<ControlRecord>,
         now_ms: i64,
@@ -190,6 +193,7 @@ impl SnapshotFile {
             bytes: BytesMut::new(),
             next_offset: 0,
             epoch,
+            metadata_version,
             now_ms,
             batch: BatchBuilder::new(),
         };
@@ -209,7 +213,7 @@ impl SnapshotFile {
     }
 
     fn push(&mut self, record: &MetadataRecord) -> Result<(), WireError> {
-        let value = record.encode()?;
+        let value = record.encode(self.metadata_version)?;
         self.batch.push(self.now_ms, None, Some(&value), &[]);
         if self.batch.size_bytes() >= BATCH_BYTES {
             let full = std::mem::take(&mut self.batch);
@@ -231,7 +235,7 @@ impl SnapshotFile {
 
 impl Image {
     /// Records that make this image out of an empty one, in Kafka's order (`MetadataImage.write`).
-    fn for_each_record(&self, mut emit: impl FnMut(MetadataRecord)) {
+    pub(super) fn for_each_record(&self, mut emit: impl FnMut(MetadataRecord)) {
         // metadata.version first: readers decide by it how to read the rest.
         let (version, others): (Vec<_>, Vec<_>) =
             self.features.iter().partition(|(name, _)| *name == "metadata.version");
@@ -296,6 +300,7 @@ impl Image {
                 fenced: broker.fenced,
                 in_controlled_shutdown: broker.in_controlled_shutdown,
                 log_dirs: broker.directories.clone(),
+                cordoned_log_dirs: broker.cordoned_directories.clone(),
             };
             emit(record.into());
         }

@@ -72,20 +72,27 @@ pub enum StartError {
 }
 
 /// The levels that we can work with. `kraft.version` is not a FeatureLevel record but a control record of its own.
-pub const SUPPORTED_FEATURES: [(&str, i16, i16); 6] = [
-    ("metadata.version", 22, 27),
+pub const SUPPORTED_FEATURES: [(&str, i16, i16); 7] = [
+    ("metadata.version", METADATA_VERSION_MIN, METADATA_VERSION),
     ("eligible.leader.replicas.version", 0, 1),
     ("group.version", 0, 1),
     ("kraft.version", 0, 1),
-    ("share.version", 0, 1),
+    ("share.version", 0, 2),
+    ("streams.version", 0, 1),
     ("transaction.version", 0, 2),
 ];
 
-/// What a fresh folder is formatted with, as Kafka 4.1 does; what is not named is at 0.
-pub const BOOTSTRAP_FEATURES: [(&str, i16); 4] = [
-    ("metadata.version", 27),
+/// Those of them that something here acts on, which is what administrators are shown. A folder keeps the levels of the others
+/// for Kafka, which it may go back to.
+pub const SHOWN_FEATURES: [&str; 3] = ["metadata.version", "eligible.leader.replicas.version", "kraft.version"];
+
+/// What a fresh folder is formatted with, as Kafka 4.4 does.
+pub const BOOTSTRAP_FEATURES: [(&str, i16); 6] = [
+    ("metadata.version", METADATA_VERSION),
     ("eligible.leader.replicas.version", 1),
     ("group.version", 1),
+    ("share.version", 2),
+    ("streams.version", 1),
     ("transaction.version", 2),
 ];
 
@@ -106,6 +113,7 @@ pub fn start(
     let epoch = quorum.map_or(0, |quorum| quorum.leader_epoch).max(image.reached.epoch) + 1;
     let mut plan = Plan {
         next_offset: replay.next_offset(),
+        metadata_version: image.metadata_version(),
         batches: Vec::new(),
         now_ms,
         batch_bytes_max,
@@ -118,7 +126,7 @@ pub fn start(
     }
     plan.push(control_batch(&control, now_ms)?.build_checked());
 
-    match replay.is_empty() {
+    match replay.is_fresh() {
         // They are a transaction already.
         true => plan.append_within(&bootstrap_records(image, replay.in_transaction()), usize::MAX)?,
         false if replay.in_transaction() => plan.append(&[abort()])?,
@@ -160,6 +168,7 @@ pub fn stop_records(node: NodeId, broker_epoch: i64) -> Vec<MetadataRecord> {
 
 struct Plan {
     next_offset: Offset,
+    metadata_version: i16,
     batches: Vec<Batch>,
     now_ms: i64,
     batch_bytes_max: usize,
@@ -176,7 +185,7 @@ impl Plan {
     }
 
     fn append_within(&mut self, records: &[MetadataRecord], batch_bytes_max: usize) -> Result<(), WireError> {
-        for batch in encode(records, self.now_ms, batch_bytes_max)? {
+        for batch in encode(records, self.metadata_version, self.now_ms, batch_bytes_max)? {
             self.push(batch);
         }
         Ok(())
@@ -266,7 +275,7 @@ pub(super) fn voters(node: &Node) -> [ControlRecord; 2] {
     ]
 }
 
-/// `again`: a process died between the first of these and the last.
+/// What the folder was formatted with. `again`: a process died between the first of these and the last.
 fn bootstrap_records(image: &Image, again: bool) -> Vec<MetadataRecord> {
     let mut records = Vec::new();
     if again {
@@ -276,7 +285,10 @@ fn bootstrap_records(image: &Image, again: bool) -> Vec<MetadataRecord> {
         name: Some("Bootstrap records".into()),
     };
     records.push(begin.into());
-    records.extend(bootstrap_features());
+    match image.features.is_empty() {
+        true => records.extend(bootstrap_features()),
+        false => image.for_each_record(|record| records.push(record)),
+    }
     // With eligible leader replicas, what is in sync must not hang on the file of one broker or another (KIP-966).
     let min_isr = ConfigRecord {
         resource_type: ResourceKind::Broker.code(),
@@ -411,4 +423,144 @@ fn may_lead(partition: &PartitionRegistration, node: NodeId) -> Option<Eligible>
         && partition.leader == NO_LEADER
         && (partition.elr.contains(&node) || partition.last_known_elr == [node]);
     elected.then_some(Eligible::Elr)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::snapshot::{SnapshotId, decode_snapshot, encode_snapshot};
+    use super::*;
+    use crate::config::BrokerConfig;
+    use crate::record::{Records, StampedBatch};
+
+    fn node() -> Node {
+        let endpoint = Endpoint {
+            listener: "PLAINTEXT".into(),
+            host: "h".into(),
+            port: 1,
+            security_protocol: 0,
+        };
+        Node {
+            id: 1,
+            directory_id: Uuid([1; 16]),
+            incarnation: Uuid([2; 16]),
+            rack: None,
+            endpoint: endpoint.clone(),
+            controller_endpoint: endpoint,
+        }
+    }
+
+    fn empty() -> Replay {
+        Replay::new("cluster", 1, Arc::new(BrokerConfig::default()))
+    }
+
+    fn append(replay: &mut Replay, log: &mut Vec<StampedBatch>, batches: Vec<Batch>) {
+        for batch in batches {
+            log.push(batch.stamp(replay.next_offset(), 1));
+            replay.apply(log.last().unwrap()).unwrap();
+        }
+    }
+
+    /// What a folder that was formatted at this level says: as the snapshot before the first record.
+    fn formatted(metadata_version: i16) -> Replay {
+        let mut replay = empty();
+        let level = FeatureLevelRecord {
+            name: "metadata.version".into(),
+            feature_level: metadata_version,
+        };
+        let batches = encode(&[level.into()], metadata_version, 0, 1 << 20).unwrap();
+        append(&mut replay, &mut Vec::new(), batches);
+        let (_, snapshot) = encode_snapshot(&replay, 0).unwrap();
+        let id = SnapshotId {
+            end_offset: 0,
+            epoch: 0,
+        };
+        decode_snapshot(id, &snapshot, "cluster", 1, Arc::new(BrokerConfig::default())).unwrap()
+    }
+
+    /// The log that a start on this makes.
+    fn started(mut replay: Replay) -> Vec<StampedBatch> {
+        let start = start(&replay, None, &node(), false, 0, 1 << 20).unwrap();
+        let mut log = Vec::new();
+        append(&mut replay, &mut log, start.batches);
+        log
+    }
+
+    /// The level that a log says by itself, and the version of each of its records of this type.
+    fn written(log: &[StampedBatch], kind: u8) -> (i16, Vec<u8>) {
+        let mut replay = empty();
+        log.iter().for_each(|batch| replay.apply(batch).unwrap());
+        assert!(!replay.is_fresh());
+        let records = log.iter().filter(|batch| !batch.is_control());
+        let values = records.flat_map(|batch| {
+            Records::of(batch, 1 << 20)
+                .unwrap()
+                .map(|record| record.unwrap().value.unwrap())
+        });
+        let versions = values.filter(|value| value[1] == kind).map(|value| value[2]).collect();
+        (replay.image().features["metadata.version"], versions)
+    }
+
+    const REGISTER_BROKER: u8 = 0;
+
+    #[test]
+    fn a_fresh_folder_is_kept_at_the_level_that_it_was_formatted_at() {
+        assert_eq!(written(&started(empty()), REGISTER_BROKER), (33, vec![4]));
+        for (level, version) in [(22, 3), (27, 3), (30, 4), (33, 4)] {
+            // Kafka 4.4 says the level in the first snapshot, 4.1 in bootstrap.checkpoint.
+            assert!(formatted(level).is_fresh());
+            assert_eq!(
+                written(&started(formatted(level)), REGISTER_BROKER),
+                (level, vec![version])
+            );
+            let mut replay = empty();
+            replay.format(&formatted(level));
+            assert_eq!(written(&started(replay), REGISTER_BROKER), (level, vec![version]));
+        }
+    }
+
+    #[test]
+    fn a_level_that_is_too_new_or_too_old_is_no_start() {
+        for level in [21, 34] {
+            let refused = start(&formatted(level), None, &node(), false, 0, 1 << 20).unwrap_err();
+            assert_eq!(
+                refused.to_string(),
+                format!("feature metadata.version is finalised at {level}; this version works with 22 to 33")
+            );
+        }
+    }
+
+    #[test]
+    fn what_was_formatted_no_longer_counts_once_the_log_says() {
+        let mut replay = empty();
+        for batch in started(empty()) {
+            replay.apply(&batch).unwrap();
+        }
+        replay.format(&formatted(27));
+        assert_eq!(replay.image().metadata_version(), 33);
+    }
+
+    #[test]
+    fn cordoned_folders_and_removed_controllers_survive_a_snapshot() {
+        let mut replay = empty();
+        let mut log = Vec::new();
+        for batch in started(empty()) {
+            replay.apply(&batch).unwrap();
+        }
+        let epoch = replay.image().brokers[&1].epoch;
+        let change = BrokerRegistrationChangeRecord {
+            broker_id: 1,
+            broker_epoch: epoch,
+            cordoned_log_dirs: Some(vec![node().directory_id]),
+            ..Default::default()
+        };
+        let gone = UnregisterControllerRecord { controller_id: 1 };
+        let batches = encode(&[change.into(), gone.into()], METADATA_VERSION, 0, 1 << 20).unwrap();
+        append(&mut replay, &mut log, batches);
+        assert!(replay.image().controllers.is_empty());
+        let (id, snapshot) = encode_snapshot(&replay, 0).unwrap();
+        let read = decode_snapshot(id, &snapshot, "cluster", 1, Arc::new(BrokerConfig::default())).unwrap();
+        let cordoned = &read.image().brokers[&1].cordoned_directories;
+        assert_eq!(*cordoned, Some(vec![node().directory_id]));
+        assert!(read.image().controllers.is_empty());
+    }
 }

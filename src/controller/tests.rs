@@ -17,7 +17,7 @@ use crate::record::StampedBatch;
 use crate::types::{Random, Uuid};
 use crate::wire::configs::*;
 use crate::wire::metadata::*;
-use crate::wire::metadata_records::MetadataRecord;
+use crate::wire::metadata_records::{METADATA_VERSION, MetadataRecord};
 use crate::wire::topics::*;
 
 const BATCH_BYTES_MAX: usize = 1 << 20;
@@ -84,7 +84,7 @@ impl Process {
     }
 
     fn commit(&mut self, records: &[MetadataRecord]) {
-        for batch in encode(records, 2000, BATCH_BYTES_MAX).unwrap() {
+        for batch in encode(records, self.image().metadata_version(), 2000, BATCH_BYTES_MAX).unwrap() {
             self.append(batch);
         }
     }
@@ -152,16 +152,16 @@ fn a_fresh_log_begins_as_kafkas_does() {
         [
             (0, true, 1),
             (3, false, 1),
-            (10, false, 1),
-            (11, false, 1),
-            (12, false, 1)
+            (12, false, 1),
+            (13, false, 1),
+            (14, false, 1)
         ]
     );
     let image = process.image();
-    assert_eq!(image.features["metadata.version"], 27);
-    assert_eq!(image.features.len(), 4);
+    assert_eq!(image.features["metadata.version"], 33);
+    assert_eq!(image.features.len(), 6);
     let broker = &image.brokers[&1];
-    assert_eq!((broker.epoch, broker.fenced), (11, false));
+    assert_eq!((broker.epoch, broker.fenced), (13, false));
     let defaults = image.overrides(&ConfigResource::default_broker()).unwrap();
     assert_eq!(defaults["min.insync.replicas"], "1");
 }
@@ -617,7 +617,7 @@ fn a_transaction_counts_when_it_ends() {
         ..Default::default()
     };
     let decision = process.controller.create_topics(process.replay.image(), &request);
-    let batches = encode(&decision.records, 1, 1000).unwrap();
+    let batches = encode(&decision.records, METADATA_VERSION, 1, 1000).unwrap();
     let last = batches.len() - 1;
     assert!(last > 2);
     for (index, batch) in batches.into_iter().enumerate() {

@@ -1,4 +1,4 @@
-//! Topics: made, grown, removed. Codes and texts are those of Kafka 4.1 (`ControllerApis`, `ReplicationControlManager`).
+//! Topics: made, grown, removed. Codes and texts are those of Kafka 4.4 (`ControllerApis`, `ReplicationControlManager`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

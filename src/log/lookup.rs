@@ -1,4 +1,4 @@
-//! ListOffsets: the offset at either end, by time, and of the greatest timestamp (Kafka 4.1, KIP-734, KIP-405, KIP-1005).
+//! ListOffsets: the offset at either end, by time, and of the greatest timestamp (Kafka 4.4, KIP-734, KIP-405, KIP-1005, KIP-1023).
 
 use bytes::Bytes;
 
@@ -25,12 +25,14 @@ pub enum OffsetSpec {
     EarliestLocal,
     /// -5: the last one in tiered storage, of which there is none.
     LatestTiered,
+    /// -6: the first one that still has to go to tiered storage, of which there is none.
+    EarliestPendingUpload,
     /// The first record at or after this time.
     Timestamp(i64),
 }
 
 impl OffsetSpec {
-    /// None for a negative number that Kafka 4.1 gives no meaning.
+    /// None for a negative number that Kafka 4.4 gives no meaning.
     pub fn from_wire(timestamp: i64) -> Option<OffsetSpec> {
         match timestamp {
             -1 => Some(OffsetSpec::Latest),
@@ -38,6 +40,7 @@ impl OffsetSpec {
             -3 => Some(OffsetSpec::MaxTimestamp),
             -4 => Some(OffsetSpec::EarliestLocal),
             -5 => Some(OffsetSpec::LatestTiered),
+            -6 => Some(OffsetSpec::EarliestPendingUpload),
             0.. => Some(OffsetSpec::Timestamp(timestamp)),
             _ => None,
         }
@@ -126,7 +129,7 @@ impl Log {
                 offset: upto,
                 leader_epoch: self.latest_epoch().unwrap_or(UNDEFINED_EPOCH),
             },
-            OffsetSpec::LatestTiered => Found {
+            OffsetSpec::LatestTiered | OffsetSpec::EarliestPendingUpload => Found {
                 timestamp: -1,
                 offset: -1,
                 leader_epoch: UNDEFINED_EPOCH,

@@ -5,7 +5,7 @@ use crate::types::{Offset, ProducerId};
 
 use super::compress::Codec;
 
-/// Why a batch is refused. [`RecordError::code`] is what Kafka 4.1 answers, or the nearest that a producer acts on well.
+/// Why a batch is refused. [`RecordError::code`] is what Kafka 4.4 answers, or the nearest that a producer acts on well.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum RecordError {
     #[error("there is no record batch")]

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::Bytes;
 
 use crate::controller::describe::{self, Asked};
-use crate::controller::start::SUPPORTED_FEATURES;
+use crate::controller::start::{SHOWN_FEATURES, SUPPORTED_FEATURES};
 use crate::controller::{TOPICS_CREATED_MAX, describe_configs};
 use crate::error::ErrorCode;
 use crate::types::ProducerId;
@@ -47,7 +47,9 @@ pub struct ProducerIds {
 impl Shard {
     /// What this broker works with, and what the cluster has agreed on (KIP-584).
     pub(super) fn describe_features(&self, version: i16, response: &mut ApiVersionsResponse) {
+        let is_shown = |name: &str| SHOWN_FEATURES.contains(&name);
         response.supported_features = (SUPPORTED_FEATURES.iter())
+            .filter(|(name, ..)| is_shown(name))
             // A level 0 at the low end came with version 4 (KAFKA-17011): Java clients before 3.9 throw when they see one.
             .filter(|&&(_, min, _)| version >= 4 || min > 0)
             .map(|&(name, min, max)| SupportedFeatureKey {
@@ -57,9 +59,13 @@ impl Shard {
             })
             .collect();
         response.finalized_features_epoch = self.image.reached.offset;
-        response.finalized_features = (self.image.features.iter())
-            .map(|(name, &level)| FinalizedFeatureKey {
-                name: name.clone(),
+        let kraft = ("kraft.version", self.image.kraft_version);
+        let levels = self.image.features.iter().map(|(name, &level)| (name.as_str(), level));
+        response.finalized_features = levels
+            .filter(|(name, _)| is_shown(name))
+            .chain((kraft.1 > 0).then_some(kraft))
+            .map(|(name, level)| FinalizedFeatureKey {
+                name: name.into(),
                 max_version_level: level,
                 min_version_level: level,
             })

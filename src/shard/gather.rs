@@ -348,12 +348,13 @@ fn listed_once(topics: &mut Vec<ListOffsetsTopic>) -> BTreeSet<usize> {
     repeated
 }
 
-/// The first version of ListOffsets in which this timestamp means something (KIP-734, KIP-405, KIP-1005).
+/// The first version of ListOffsets in which this timestamp means something (KIP-734, KIP-405, KIP-1005, KIP-1023).
 fn first_version(timestamp: i64) -> i16 {
     match timestamp {
         -3 => 7,
         -4 => 8,
         -5 => 9,
+        -6 => 11,
         _ => 0,
     }
 }

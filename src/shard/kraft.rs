@@ -13,7 +13,7 @@ use crate::controller::{Controller, Replay};
 use crate::log::side_files::CLEAN_SHUTDOWN;
 use crate::log::{DiskRead, LogConfig, ReadPlan, ReadProgress};
 use crate::record::{Scan, scan::Depth};
-use crate::types::{LogId, Offset, Uuid};
+use crate::types::{LogId, Uuid};
 
 use super::Shard;
 use super::boot::BootOp;
@@ -56,6 +56,7 @@ pub enum KraftOp {
     Listed,
     Snapshot(SnapshotId),
     Read(Box<DiskRead>),
+    Bootstrap,
 }
 
 impl Shard {
@@ -108,6 +109,7 @@ impl Shard {
             KraftOp::Quorum => self.quorum_read(content),
             KraftOp::Listed => self.read_snapshot(),
             KraftOp::Snapshot(id) => self.snapshot_read(content.map(|content| (id, content))),
+            KraftOp::Bootstrap => self.bootstrap_read(content),
             KraftOp::Read(read) => {
                 let bytes = content.expect("a read answers with bytes");
                 match self.partition_mut(LogId::METADATA).log.finish_read(&read, bytes) {
@@ -285,16 +287,18 @@ impl Shard {
 
     /// The next piece of the metadata log, until its end.
     fn read_metadata(&mut self) {
-        let offset = self
-            .kraft()
-            .replay
-            .as_ref()
-            .expect("it is being replayed")
-            .next_offset();
+        let replay = self.kraft().replay.as_ref().expect("it is being replayed");
+        let (offset, is_fresh) = (replay.next_offset(), replay.is_fresh());
         let log = &mut self.partition_mut(LogId::METADATA).log;
         let end = log.end();
         if offset >= end {
-            return self.metadata_replayed(offset, end);
+            return match is_fresh {
+                true => {
+                    let path = files::BOOTSTRAP_CHECKPOINT.into();
+                    self.kraft_disk(KraftOp::Bootstrap, DiskOp::ReadFile { path });
+                }
+                false => self.metadata_replayed(),
+            };
         }
         match log.read(offset, READ_BYTES, true, end) {
             Ok(ReadPlan::Memory(slices)) => self.apply_metadata(&slices),
@@ -330,7 +334,36 @@ impl Shard {
         self.read_metadata();
     }
 
-    fn metadata_replayed(&mut self, offset: Offset, end: Offset) {
+    /// The levels that a folder was formatted with count until its log says some: another version may have formatted it.
+    fn bootstrap_read(&mut self, content: Option<Bytes>) {
+        let (cluster_id, node_id) = (self.kraft().meta.cluster_id.clone(), self.config.broker.node_id);
+        let config = self.config.broker.clone();
+        let id = SnapshotId {
+            end_offset: 0,
+            epoch: 0,
+        };
+        let decode = |content: Bytes| decode_snapshot(id, &content, &cluster_id, node_id, config);
+        match content.map(decode).transpose() {
+            Ok(Some(formatted)) => {
+                let replay = self.kraft().replay.as_mut().expect("it was replayed");
+                replay.format(&formatted);
+            }
+            Ok(None) => {}
+            Err(error) => {
+                return self.fatal(format!(
+                    "{}/{} cannot be read, which says how the folder was formatted: {error}. Nothing is stored in the folder \
+                     yet: use an empty one",
+                    self.config.data_dir,
+                    files::BOOTSTRAP_CHECKPOINT
+                ));
+            }
+        }
+        self.metadata_replayed();
+    }
+
+    fn metadata_replayed(&mut self) {
+        let offset = self.kraft().replay.as_ref().expect("it was replayed").next_offset();
+        let end = self.partition(LogId::METADATA).log.end();
         if offset > end && end > 0 {
             return self.fatal(format!(
                 "{METADATA_DIR}: its snapshot ends at {offset} and its log already at {end}: acknowledged metadata is missing"

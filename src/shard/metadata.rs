@@ -152,7 +152,14 @@ impl Shard {
     /// Appends one group of records and applies them, all or none. False when the log does not take them.
     pub(super) fn append_metadata(&mut self, records: &[MetadataRecord]) -> bool {
         let now_ms = self.now.wall_ms;
-        let batches = match batch::encode(records, now_ms, self.config.metadata_batch_bytes) {
+        let level = self
+            .metadata
+            .as_ref()
+            .expect("the controller's shard has the log")
+            .replay
+            .image()
+            .metadata_version();
+        let batches = match batch::encode(records, level, now_ms, self.config.metadata_batch_bytes) {
             Ok(batches) => batches,
             Err(error) => {
                 tracing::error!("a decision cannot be written as records: {error}");

@@ -127,11 +127,16 @@ impl Shard {
             let ends = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
             text.chars().all(inner) && ends(text.chars().next()) && ends(text.chars().last())
         };
-        let error = match request.version >= 3
-            && !(named(&body.client_software_name) && named(&body.client_software_version))
-        {
-            true => ErrorCode::InvalidRequest,
-            false => ErrorCode::None,
+        let is_named = named(&body.client_software_name) && named(&body.client_software_version);
+        // Whom the client means to talk to, both or neither (KIP-1242): another node may have been given the address since.
+        let error = match (&body.cluster_id, body.node_id) {
+            _ if request.version >= 3 && !is_named => ErrorCode::InvalidRequest,
+            (None, -1) => ErrorCode::None,
+            (None, _) | (Some(_), -1) => ErrorCode::InvalidRequest,
+            (Some(cluster), node) if **cluster == *self.image.cluster_id && node == self.config.broker.node_id => {
+                ErrorCode::None
+            }
+            (Some(_), _) => ErrorCode::RebootstrapRequired,
         };
         let mut response = ApiVersionsResponse {
             error_code: error.code(),

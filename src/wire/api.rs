@@ -114,12 +114,12 @@ macro_rules! apis {
     };
 }
 
-// The versions that Kafka 4.1 serves, of what this broker has; coordinators, ACLs, quotas and the quorum's APIs come later and
+// The versions that Kafka 4.4 serves, of what this broker has; coordinators, ACLs, quotas and the quorum's APIs come later and
 // are not advertised, as by a broker that lacks them.
 apis! {
     Produce = 0, ProduceRequest => ProduceResponse, serves "0-13";
     Fetch = 1, FetchRequest => FetchResponse, serves "4-18";
-    ListOffsets = 2, ListOffsetsRequest => ListOffsetsResponse, serves "1-10";
+    ListOffsets = 2, ListOffsetsRequest => ListOffsetsResponse, serves "1-11";
     Metadata = 3, MetadataRequest => MetadataResponse, serves "0-13";
     OffsetCommit = 8, OffsetCommitRequest => OffsetCommitResponse, serves "none";
     OffsetFetch = 9, OffsetFetchRequest => OffsetFetchResponse, serves "none";
@@ -131,7 +131,7 @@ apis! {
     DescribeGroups = 15, DescribeGroupsRequest => DescribeGroupsResponse, serves "none";
     ListGroups = 16, ListGroupsRequest => ListGroupsResponse, serves "none";
     SaslHandshake = 17, SaslHandshakeRequest => SaslHandshakeResponse, serves "none";
-    ApiVersions = 18, ApiVersionsRequest => ApiVersionsResponse, serves "0-4";
+    ApiVersions = 18, ApiVersionsRequest => ApiVersionsResponse, serves "0-5";
     CreateTopics = 19, CreateTopicsRequest => CreateTopicsResponse, serves "2-7";
     DeleteTopics = 20, DeleteTopicsRequest => DeleteTopicsResponse, serves "1-6";
     DeleteRecords = 21, DeleteRecordsRequest => DeleteRecordsResponse, serves "0-2";
@@ -148,7 +148,7 @@ apis! {
     DescribeConfigs = 32, DescribeConfigsRequest => DescribeConfigsResponse, serves "1-4";
     AlterConfigs = 33, AlterConfigsRequest => AlterConfigsResponse, serves "0-2";
     AlterReplicaLogDirs = 34, AlterReplicaLogDirsRequest => AlterReplicaLogDirsResponse, serves "none";
-    DescribeLogDirs = 35, DescribeLogDirsRequest => DescribeLogDirsResponse, serves "1-4";
+    DescribeLogDirs = 35, DescribeLogDirsRequest => DescribeLogDirsResponse, serves "1-5";
     SaslAuthenticate = 36, SaslAuthenticateRequest => SaslAuthenticateResponse, serves "none";
     CreatePartitions = 37, CreatePartitionsRequest => CreatePartitionsResponse, serves "0-3";
     CreateDelegationToken = 38, CreateDelegationTokenRequest => CreateDelegationTokenResponse, serves "none";
@@ -206,6 +206,8 @@ apis! {
     DescribeShareGroupOffsets = 90, DescribeShareGroupOffsetsRequest => DescribeShareGroupOffsetsResponse, serves "none";
     AlterShareGroupOffsets = 91, AlterShareGroupOffsetsRequest => AlterShareGroupOffsetsResponse, serves "none";
     DeleteShareGroupOffsets = 92, DeleteShareGroupOffsetsRequest => DeleteShareGroupOffsetsResponse, serves "none";
+    StreamsGroupTopologyDescriptionUpdate = 93, StreamsGroupTopologyDescriptionUpdateRequest => StreamsGroupTopologyDescriptionUpdateResponse, serves "none";
+    UnregisterController = 94, UnregisterControllerRequest => UnregisterControllerResponse, serves "none";
 }
 
 impl ApiKey {

@@ -40,17 +40,18 @@ messages! {
     }
 
     /// `BrokerHeartbeatRequest`, API key 63.
-    BrokerHeartbeatRequest "0-1", flexible "0+" {
+    BrokerHeartbeatRequest "0-2", flexible "0+" {
         broker_id: i32, "0+";
         broker_epoch: i64 = -1, "0+";
         current_metadata_offset: i64, "0+";
         want_fence: bool, "0+";
         want_shut_down: bool, "0+";
         @0 offline_log_dirs: Vec<Uuid>, "1+";
+        @1 cordoned_log_dirs: Option<Vec<Uuid>> = None, "2+", null "2+";
     }
 
     /// `BrokerHeartbeatResponse`, API key 63.
-    BrokerHeartbeatResponse "0-1", flexible "0+" {
+    BrokerHeartbeatResponse "0-2", flexible "0+" {
         throttle_time_ms: i32, "0+";
         error_code: i16, "0+";
         is_caught_up: bool, "0+";

@@ -7,13 +7,15 @@ use crate::types::Uuid;
 
 messages! {
     /// `ApiVersionsRequest`, API key 18.
-    ApiVersionsRequest "0-4", flexible "3+" {
+    ApiVersionsRequest "0-5", flexible "3+" {
         client_software_name: String, "3+", ignorable;
         client_software_version: String, "3+", ignorable;
+        cluster_id: Option<String> = None, "5+", null "5+", ignorable;
+        node_id: i32 = -1, "5+", ignorable;
     }
 
     /// `ApiVersionsResponse`, API key 18.
-    ApiVersionsResponse "0-4", flexible "3+" {
+    ApiVersionsResponse "0-5", flexible "3+" {
         error_code: i16, "0+";
         api_keys: Vec<ApiVersion>, "0+";
         throttle_time_ms: i32, "1+", ignorable;

@@ -92,7 +92,7 @@ messages! {
     }
 
     /// `StreamsGroupHeartbeatRequest`, API key 88.
-    StreamsGroupHeartbeatRequest "0", flexible "0+" {
+    StreamsGroupHeartbeatRequest "0-1", flexible "0+" {
         group_id: String, "0+";
         member_id: String, "0+";
         member_epoch: i32, "0+";
@@ -162,19 +162,21 @@ messages! {
     }
 
     /// `StreamsGroupHeartbeatResponse`, API key 88.
-    StreamsGroupHeartbeatResponse "0", flexible "0+" {
+    StreamsGroupHeartbeatResponse "0-1", flexible "0+" {
         throttle_time_ms: i32, "0+";
         error_code: i16, "0+";
         error_message: Option<String> = None, "0+", null "0+";
         member_id: String, "0+";
         member_epoch: i32, "0+";
         heartbeat_interval_ms: i32, "0+";
-        acceptable_recovery_lag: i32, "0+";
+        acceptable_recovery_lag_legacy: i32, "0";
         task_offset_interval_ms: i32, "0+";
-        status: Option<Vec<Status>> = None, "0+", null "0+";
+        acceptable_recovery_lag: i64 = -1, "1+", ignorable;
+        status: Option<Vec<Status>>, "0+", null "0+";
         active_tasks: Option<Vec<StreamsGroupHeartbeatResponseTaskIds>> = None, "0+", null "0+";
         standby_tasks: Option<Vec<StreamsGroupHeartbeatResponseTaskIds>> = None, "0+", null "0+";
         warmup_tasks: Option<Vec<StreamsGroupHeartbeatResponseTaskIds>> = None, "0+", null "0+";
+        topology_description_required: bool, "1+";
         endpoint_information_epoch: i32, "0+";
         partitions_by_user_endpoint: Option<Vec<EndpointToPartitions>> = None, "0+", null "0+";
     }
@@ -206,13 +208,14 @@ messages! {
     }
 
     /// `StreamsGroupDescribeRequest`, API key 89.
-    StreamsGroupDescribeRequest "0", flexible "0+" {
+    StreamsGroupDescribeRequest "0-1", flexible "0+" {
         group_ids: Vec<String>, "0+";
         include_authorized_operations: bool, "0+";
+        include_topology_description: bool, "1+";
     }
 
     /// `StreamsGroupDescribeResponse`, API key 89.
-    StreamsGroupDescribeResponse "0", flexible "0+" {
+    StreamsGroupDescribeResponse "0-1", flexible "0+" {
         throttle_time_ms: i32, "0+";
         groups: Vec<DescribedStreamsGroup>, "0+";
     }
@@ -227,6 +230,9 @@ messages! {
         topology: Option<StreamsGroupDescribeTopology> = None, "0+", null "0+";
         members: Vec<StreamsGroupDescribeMember>, "0+";
         authorized_operations: i32 = i32::MIN, "0+";
+        topology_description: Option<StreamsGroupDescribeTopologyDescription> = None, "1+", null "1+";
+        topology_description_status: i8, "1+";
+        assignor_name: Option<String> = None, "1+", null "1+", ignorable;
     }
 
     StreamsGroupDescribeTopology {
@@ -298,5 +304,68 @@ messages! {
         partitions: i32, "0+";
         replication_factor: i16, "0+";
         topic_configs: Vec<StreamsGroupDescribeKeyValue>, "0+";
+    }
+
+    StreamsGroupDescribeTopologyDescription {
+        subtopologies: Vec<StreamsGroupDescribeTopologyDescriptionSubtopology>, "1+";
+        global_stores: Vec<StreamsGroupDescribeTopologyDescriptionGlobalStore>, "1+";
+    }
+
+    StreamsGroupDescribeTopologyDescriptionSubtopology {
+        subtopology_id: String, "1+";
+        nodes: Vec<StreamsGroupDescribeTopologyDescriptionNode>, "1+";
+    }
+
+    StreamsGroupDescribeTopologyDescriptionNode {
+        name: String, "1+";
+        node_type: i8, "1+";
+        source_topics: Vec<String>, "1+";
+        sink_topic: Option<String> = None, "1+", null "1+";
+        stores: Vec<String>, "1+";
+        successors: Vec<String>, "1+";
+    }
+
+    StreamsGroupDescribeTopologyDescriptionGlobalStore {
+        source: StreamsGroupDescribeTopologyDescriptionNode, "1+";
+        processor: StreamsGroupDescribeTopologyDescriptionNode, "1+";
+    }
+
+    /// `StreamsGroupTopologyDescriptionUpdateRequest`, API key 93.
+    StreamsGroupTopologyDescriptionUpdateRequest "0", flexible "0+" {
+        group_id: String, "0+";
+        member_id: String, "0+";
+        topology_epoch: i32, "0+";
+        topology_description: TopologyDescription, "0+";
+    }
+
+    TopologyDescription {
+        subtopologies: Vec<TopologyDescriptionSubtopology>, "0+";
+        global_stores: Vec<TopologyDescriptionGlobalStore>, "0+";
+    }
+
+    TopologyDescriptionSubtopology {
+        subtopology_id: String, "0+";
+        nodes: Vec<TopologyDescriptionNode>, "0+";
+    }
+
+    TopologyDescriptionNode {
+        name: String, "0+";
+        node_type: i8, "0+";
+        source_topics: Vec<String>, "0+";
+        sink_topic: Option<String> = None, "0+", null "0+";
+        stores: Vec<String>, "0+";
+        successors: Vec<String>, "0+";
+    }
+
+    TopologyDescriptionGlobalStore {
+        source: TopologyDescriptionNode, "0+";
+        processor: TopologyDescriptionNode, "0+";
+    }
+
+    /// `StreamsGroupTopologyDescriptionUpdateResponse`, API key 93.
+    StreamsGroupTopologyDescriptionUpdateResponse "0", flexible "0+" {
+        throttle_time_ms: i32, "0+";
+        error_code: i16, "0+";
+        error_message: Option<String> = None, "0+", null "0+";
     }
 }

@@ -160,12 +160,12 @@ messages! {
     }
 
     /// `DeleteGroupsRequest`, API key 42.
-    DeleteGroupsRequest "0-2", flexible "2+" {
+    DeleteGroupsRequest "0-3", flexible "2+" {
         groups_names: Vec<String>, "0+";
     }
 
     /// `DeleteGroupsResponse`, API key 42.
-    DeleteGroupsResponse "0-2", flexible "2+" {
+    DeleteGroupsResponse "0-3", flexible "2+" {
         throttle_time_ms: i32, "0+";
         results: Vec<DeletableGroupResult>, "0+";
     }
@@ -173,6 +173,7 @@ messages! {
     DeletableGroupResult {
         group_id: String, "0+";
         error_code: i16, "0+";
+        error_message: Option<String> = None, "3+", null "3+", ignorable;
     }
 
     /// `OffsetCommitRequest`, API key 8.

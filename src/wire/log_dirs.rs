@@ -5,7 +5,7 @@ use crate::types::Uuid;
 
 messages! {
     /// `DescribeLogDirsRequest`, API key 35.
-    DescribeLogDirsRequest "1-4", flexible "2+" {
+    DescribeLogDirsRequest "1-5", flexible "2+" {
         topics: Option<Vec<DescribableLogDirTopic>>, "0+", null "0+";
     }
 
@@ -15,7 +15,7 @@ messages! {
     }
 
     /// `DescribeLogDirsResponse`, API key 35.
-    DescribeLogDirsResponse "1-4", flexible "2+" {
+    DescribeLogDirsResponse "1-5", flexible "2+" {
         throttle_time_ms: i32, "0+";
         error_code: i16, "3+", ignorable;
         results: Vec<DescribeLogDirsResult>, "0+";
@@ -27,6 +27,7 @@ messages! {
         topics: Vec<DescribeLogDirsTopic>, "0+";
         total_bytes: i64 = -1, "4+", ignorable;
         usable_bytes: i64 = -1, "4+", ignorable;
+        is_cordoned: bool, "5+", ignorable;
     }
 
     DescribeLogDirsTopic {

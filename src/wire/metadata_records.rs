@@ -1,4 +1,4 @@
-//! The records of `__cluster_metadata`, as Kafka 4.1 knows them.
+//! The records of `__cluster_metadata`, as Kafka 4.4 knows them.
 //!
 //! A record's value is `1` (the frame's version), the record's type and its version, each as an unsigned varint, and then
 //! the flexible body, with nothing behind it. Its key is null. What we do not know stops us: state without one of its
@@ -13,8 +13,12 @@ use crate::types::Uuid;
 
 const FRAME_VERSION: u32 = 1;
 
+/// The levels of `metadata.version` that we can write at: 22 is Kafka 4.0-IV0, 33 is 4.4-IV2.
+pub const METADATA_VERSION_MIN: i16 = 22;
+pub const METADATA_VERSION: i16 = 33;
+
 macro_rules! metadata_records {
-    ($($name:ident = $kind:literal, $record:ident, written as $version:literal;)*) => {
+    ($($name:ident = $kind:literal, $record:ident, written as $version:literal $(, $newer:literal from $level:literal)*;)*) => {
         /// Any of the records.
         #[derive(Clone, Debug, PartialEq)]
         pub enum MetadataRecord {
@@ -28,10 +32,14 @@ macro_rules! metadata_records {
         })*
 
         impl MetadataRecord {
-            /// The record's type and the version in which we write it.
-            pub const fn kind(&self) -> (u32, i16) {
+            /// The record's type, and the version in which it is written at this level of `metadata.version`.
+            pub const fn kind(&self, metadata_version: i16) -> (u32, i16) {
                 match self {
-                    $(MetadataRecord::$name(_) => ($kind, $version),)*
+                    $(MetadataRecord::$name(_) => {
+                        let version = $version;
+                        $(let version = if metadata_version >= $level { $newer } else { version };)*
+                        ($kind, version)
+                    })*
                 }
             }
 
@@ -54,9 +62,10 @@ macro_rules! metadata_records {
                 Ok(record)
             }
 
-            /// Writes the record's value in the version of the feature levels that we format with (metadata.version 27).
-            pub fn encode(&self) -> Result<Bytes, WireError> {
-                let (kind, version) = self.kind();
+            /// Writes the record's value as a log of this level of `metadata.version` has it, so that each release that knows
+            /// the level reads it.
+            pub fn encode(&self, metadata_version: i16) -> Result<Bytes, WireError> {
+                let (kind, version) = self.kind(metadata_version);
                 let mut w = Writer::new();
                 w.uvarint(FRAME_VERSION);
                 w.uvarint(kind);
@@ -74,12 +83,12 @@ macro_rules! metadata_records {
 }
 
 metadata_records! {
-    RegisterBroker = 0, RegisterBrokerRecord, written as 3;
+    RegisterBroker = 0, RegisterBrokerRecord, written as 3, 4 from 30;
     UnregisterBroker = 1, UnregisterBrokerRecord, written as 0;
     Topic = 2, TopicRecord, written as 0;
-    Partition = 3, PartitionRecord, written as 2;
+    Partition = 3, PartitionRecord, written as 1, 2 from 23;
     Config = 4, ConfigRecord, written as 0;
-    PartitionChange = 5, PartitionChangeRecord, written as 2;
+    PartitionChange = 5, PartitionChangeRecord, written as 1, 2 from 23;
     FenceBroker = 7, FenceBrokerRecord, written as 0;
     UnfenceBroker = 8, UnfenceBrokerRecord, written as 0;
     RemoveTopic = 9, RemoveTopicRecord, written as 0;
@@ -88,7 +97,7 @@ metadata_records! {
     FeatureLevel = 12, FeatureLevelRecord, written as 0;
     ClientQuota = 14, ClientQuotaRecord, written as 0;
     ProducerIds = 15, ProducerIdsRecord, written as 0;
-    BrokerRegistrationChange = 17, BrokerRegistrationChangeRecord, written as 2;
+    BrokerRegistrationChange = 17, BrokerRegistrationChangeRecord, written as 2, 3 from 30;
     AccessControlEntry = 18, AccessControlEntryRecord, written as 0;
     RemoveAccessControlEntry = 19, RemoveAccessControlEntryRecord, written as 0;
     NoOp = 20, NoOpRecord, written as 0;
@@ -100,11 +109,12 @@ metadata_records! {
     RemoveDelegationToken = 26, RemoveDelegationTokenRecord, written as 0;
     RegisterController = 27, RegisterControllerRecord, written as 0;
     ClearElr = 28, ClearElrRecord, written as 0;
+    UnregisterController = 29, UnregisterControllerRecord, written as 0;
 }
 
 messages! {
     /// `RegisterBrokerRecord`, type 0.
-    RegisterBrokerRecord "0-3", flexible "0+" {
+    RegisterBrokerRecord "0-4", flexible "0+" {
         broker_id: i32, "0+";
         is_migrating_zk_broker: bool, "2+";
         incarnation_id: Uuid, "0+";
@@ -115,6 +125,7 @@ messages! {
         fenced: bool = true, "0+";
         in_controlled_shutdown: bool, "1+";
         @0 log_dirs: Vec<Uuid>, "3+";
+        @1 cordoned_log_dirs: Option<Vec<Uuid>> = None, "4+", null "4+";
     }
 
     BrokerEndpoint {
@@ -247,12 +258,13 @@ messages! {
     }
 
     /// `BrokerRegistrationChangeRecord`, type 17.
-    BrokerRegistrationChangeRecord "0-2", flexible "0+" {
+    BrokerRegistrationChangeRecord "0-3", flexible "0+" {
         broker_id: i32, "0+";
         broker_epoch: i64, "0+";
         @0 fenced: i8, "0+";
         @1 in_controlled_shutdown: i8, "1+";
         @2 log_dirs: Vec<Uuid>, "2+";
+        @3 cordoned_log_dirs: Option<Vec<Uuid>> = None, "3+", null "3+";
     }
 
     /// `AccessControlEntryRecord`, type 18.
@@ -330,6 +342,11 @@ messages! {
     ClearElrRecord "0", flexible "0+" {
         topic_name: String, "0+";
     }
+
+    /// `UnregisterControllerRecord`, type 29.
+    UnregisterControllerRecord "0", flexible "0+" {
+        controller_id: i32, "0+";
+    }
 }
 
 #[cfg(test)]
@@ -342,7 +359,7 @@ mod tests {
             name: "foo".into(),
             topic_id: Uuid([7; 16]),
         });
-        let value = record.encode().unwrap();
+        let value = record.encode(METADATA_VERSION).unwrap();
         assert_eq!(value[..], [&[1u8, 2, 0, 4][..], b"foo", &[7; 16], &[0]].concat());
         assert_eq!(MetadataRecord::decode(&value), Ok(record));
     }
@@ -354,13 +371,33 @@ mod tests {
             isr: Some(vec![3]),
             ..Default::default()
         };
-        let value = MetadataRecord::from(change.clone()).encode().unwrap();
+        let value = MetadataRecord::from(change.clone()).encode(METADATA_VERSION).unwrap();
         let tags = [2, 0, 5, 2, 0, 0, 0, 3, 1, 4, 0, 0, 0, 3];
         assert_eq!(
             value[..],
             [&[1u8, 5, 2, 255, 255, 255, 255][..], &[0; 16], &tags].concat()
         );
         assert_eq!(MetadataRecord::decode(&value), Ok(change.into()));
+    }
+
+    #[test]
+    fn a_record_is_written_in_the_version_of_its_logs_level() {
+        let broker = MetadataRecord::from(RegisterBrokerRecord {
+            cordoned_log_dirs: Some(Vec::new()),
+            ..Default::default()
+        });
+        // Kafka 4.1 does not know that folders can be cordoned.
+        let unknown = broker.encode(29);
+        assert!(
+            matches!(unknown, Err(WireError::FieldNotInVersion { .. })),
+            "{unknown:?}"
+        );
+        assert_eq!(broker.encode(30).unwrap()[..3], [1, 0, 4]);
+        assert_eq!(MetadataRecord::decode(&broker.encode(30).unwrap()), Ok(broker));
+        let partition = MetadataRecord::from(PartitionChangeRecord::default());
+        for (level, version) in [(METADATA_VERSION_MIN, 1), (23, 2), (METADATA_VERSION, 2)] {
+            assert_eq!(partition.encode(level).unwrap()[..3], [1, 5, version]);
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! [`codec`] reads and writes primitive types within bounds; [`declare`] has the macro by which every message is declared,
 //! one line per field, in the files named by area; [`api`] is the one table of what is served; [`header`] and [`frame`]
-//! are what surrounds a message. Schemas: `common/message/*.json` of Kafka 4.1's clients jar, `common/metadata/*.json` of
+//! are what surrounds a message. Schemas: `common/message/*.json` of Kafka 4.4's clients jar, `common/metadata/*.json` of
 //! its metadata jar, against which a test compares every field.
 
 pub mod acls;

@@ -4,7 +4,7 @@ use super::declare::messages;
 
 messages! {
     /// `ListOffsetsRequest`, API key 2.
-    ListOffsetsRequest "1-10", flexible "6+" {
+    ListOffsetsRequest "1-11", flexible "6+" {
         replica_id: i32, "0+";
         isolation_level: i8, "2+";
         topics: Vec<ListOffsetsTopic>, "0+";
@@ -23,7 +23,7 @@ messages! {
     }
 
     /// `ListOffsetsResponse`, API key 2.
-    ListOffsetsResponse "1-10", flexible "6+" {
+    ListOffsetsResponse "1-11", flexible "6+" {
         throttle_time_ms: i32, "2+", ignorable;
         topics: Vec<ListOffsetsTopicResponse>, "0+";
     }

@@ -285,12 +285,13 @@ messages! {
     }
 
     /// `AddRaftVoterRequest`, API key 80.
-    AddRaftVoterRequest "0", flexible "0+" {
+    AddRaftVoterRequest "0-1", flexible "0+" {
         cluster_id: Option<String>, "0+", null "0+";
         timeout_ms: i32, "0+";
         voter_id: i32, "0+";
         voter_directory_id: Uuid, "0+";
         listeners: Vec<AddRaftVoterListener>, "0+";
+        ack_when_committed: bool = true, "1+";
     }
 
     AddRaftVoterListener {
@@ -300,7 +301,7 @@ messages! {
     }
 
     /// `AddRaftVoterResponse`, API key 80.
-    AddRaftVoterResponse "0", flexible "0+" {
+    AddRaftVoterResponse "0-1", flexible "0+" {
         throttle_time_ms: i32, "0+";
         error_code: i16, "0+";
         error_message: Option<String>, "0+", null "0+", ignorable;
@@ -353,5 +354,17 @@ messages! {
         leader_epoch: i32 = -1, "0+";
         host: String, "0+";
         port: i32, "0+";
+    }
+
+    /// `UnregisterControllerRequest`, API key 94.
+    UnregisterControllerRequest "0", flexible "0+" {
+        controller_id: i32, "0+";
+    }
+
+    /// `UnregisterControllerResponse`, API key 94.
+    UnregisterControllerResponse "0", flexible "0+" {
+        throttle_time_ms: i32, "0+";
+        error_code: i16, "0+";
+        error_message: Option<String>, "0+", null "0+";
     }
 }

@@ -80,7 +80,7 @@ messages! {
     }
 
     /// `ShareFetchRequest`, API key 78.
-    ShareFetchRequest "1", flexible "0+" {
+    ShareFetchRequest "1-2", flexible "0+" {
         group_id: Option<String> = None, "0+", null "0+";
         member_id: Option<String>, "0+", null "0+";
         share_session_epoch: i32, "0+";
@@ -89,6 +89,8 @@ messages! {
         max_bytes: i32 = i32::MAX, "0+";
         max_records: i32, "1+";
         batch_size: i32, "1+";
+        share_acquire_mode: i8, "2+", ignorable;
+        is_renew_ack: bool, "2+";
         topics: Vec<ShareFetchTopic>, "0+";
         forgotten_topics_data: Vec<ShareFetchForgottenTopic>, "0+";
     }
@@ -116,7 +118,7 @@ messages! {
     }
 
     /// `ShareFetchResponse`, API key 78.
-    ShareFetchResponse "1", flexible "0+" {
+    ShareFetchResponse "1-2", flexible "0+" {
         throttle_time_ms: i32, "0+";
         error_code: i16, "0+";
         error_message: Option<String> = None, "0+", null "0+";
@@ -160,10 +162,11 @@ messages! {
     }
 
     /// `ShareAcknowledgeRequest`, API key 79.
-    ShareAcknowledgeRequest "1", flexible "0+" {
+    ShareAcknowledgeRequest "1-2", flexible "0+" {
         group_id: Option<String> = None, "0+", null "0+";
         member_id: Option<String>, "0+", null "0+";
         share_session_epoch: i32, "0+";
+        is_renew_ack: bool, "2+";
         topics: Vec<AcknowledgeTopic>, "0+";
     }
 
@@ -184,10 +187,11 @@ messages! {
     }
 
     /// `ShareAcknowledgeResponse`, API key 79.
-    ShareAcknowledgeResponse "1", flexible "0+" {
+    ShareAcknowledgeResponse "1-2", flexible "0+" {
         throttle_time_ms: i32, "0+";
         error_code: i16, "0+";
         error_message: Option<String> = None, "0+", null "0+";
+        acquisition_lock_timeout_ms: i32, "2+", ignorable;
         responses: Vec<ShareAcknowledgeTopicResponse>, "0+";
         node_endpoints: Vec<ShareAcknowledgeNodeEndpoint>, "0+";
     }
@@ -217,7 +221,7 @@ messages! {
     }
 
     /// `DescribeShareGroupOffsetsRequest`, API key 90.
-    DescribeShareGroupOffsetsRequest "0", flexible "0+" {
+    DescribeShareGroupOffsetsRequest "0-1", flexible "0+" {
         groups: Vec<DescribeShareGroupOffsetsRequestGroup>, "0+";
     }
 
@@ -232,7 +236,7 @@ messages! {
     }
 
     /// `DescribeShareGroupOffsetsResponse`, API key 90.
-    DescribeShareGroupOffsetsResponse "0", flexible "0+" {
+    DescribeShareGroupOffsetsResponse "0-1", flexible "0+" {
         throttle_time_ms: i32, "0+";
         groups: Vec<DescribeShareGroupOffsetsResponseGroup>, "0+";
     }
@@ -254,6 +258,7 @@ messages! {
         partition_index: i32, "0+";
         start_offset: i64, "0+";
         leader_epoch: i32, "0+";
+        lag: i64 = -1, "1+", ignorable;
         error_code: i16, "0+";
         error_message: Option<String> = None, "0+", null "0+";
     }
@@ -395,7 +400,7 @@ messages! {
     }
 
     /// `WriteShareGroupStateRequest`, API key 85.
-    WriteShareGroupStateRequest "0", flexible "0+" {
+    WriteShareGroupStateRequest "0-1", flexible "0+" {
         group_id: String, "0+";
         topics: Vec<WriteStateData>, "0+";
     }
@@ -410,6 +415,7 @@ messages! {
         state_epoch: i32, "0+";
         leader_epoch: i32, "0+";
         start_offset: i64, "0+";
+        delivery_complete_count: i32 = -1, "1+", ignorable;
         state_batches: Vec<WriteShareGroupStateBatch>, "0+";
     }
 
@@ -421,7 +427,7 @@ messages! {
     }
 
     /// `WriteShareGroupStateResponse`, API key 85.
-    WriteShareGroupStateResponse "0", flexible "0+" {
+    WriteShareGroupStateResponse "0-1", flexible "0+" {
         results: Vec<WriteStateResult>, "0+";
     }
 
@@ -468,7 +474,7 @@ messages! {
     }
 
     /// `ReadShareGroupStateSummaryRequest`, API key 87.
-    ReadShareGroupStateSummaryRequest "0", flexible "0+" {
+    ReadShareGroupStateSummaryRequest "0-1", flexible "0+" {
         group_id: String, "0+";
         topics: Vec<ReadStateSummaryData>, "0+";
     }
@@ -484,7 +490,7 @@ messages! {
     }
 
     /// `ReadShareGroupStateSummaryResponse`, API key 87.
-    ReadShareGroupStateSummaryResponse "0", flexible "0+" {
+    ReadShareGroupStateSummaryResponse "0-1", flexible "0+" {
         results: Vec<ReadStateSummaryResult>, "0+";
     }
 
@@ -500,5 +506,6 @@ messages! {
         state_epoch: i32, "0+";
         leader_epoch: i32, "0+";
         start_offset: i64, "0+";
+        delivery_complete_count: i32 = -1, "1+", ignorable;
     }
 }

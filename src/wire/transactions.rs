@@ -1,6 +1,7 @@
 //! Producer ids and transactions.
 
 use super::declare::messages;
+use crate::types::Uuid;
 
 messages! {
     /// `InitProducerIdRequest`, API key 22.
@@ -99,7 +100,7 @@ messages! {
     }
 
     /// `WriteTxnMarkersRequest`, API key 27.
-    WriteTxnMarkersRequest "1", flexible "1+" {
+    WriteTxnMarkersRequest "1-2", flexible "1+" {
         markers: Vec<WritableTxnMarker>, "0+";
     }
 
@@ -109,6 +110,7 @@ messages! {
         transaction_result: bool, "0+";
         topics: Vec<WritableTxnMarkerTopic>, "0+";
         coordinator_epoch: i32, "0+";
+        transaction_version: i8, "2+", ignorable;
     }
 
     WritableTxnMarkerTopic {
@@ -117,7 +119,7 @@ messages! {
     }
 
     /// `WriteTxnMarkersResponse`, API key 27.
-    WriteTxnMarkersResponse "1", flexible "1+" {
+    WriteTxnMarkersResponse "1-2", flexible "1+" {
         markers: Vec<WritableTxnMarkerResult>, "0+";
     }
 
@@ -137,19 +139,20 @@ messages! {
     }
 
     /// `TxnOffsetCommitRequest`, API key 28.
-    TxnOffsetCommitRequest "0-5", flexible "3+" {
+    TxnOffsetCommitRequest "0-6", flexible "3+" {
         transactional_id: String, "0+";
         group_id: String, "0+";
         producer_id: i64, "0+";
         producer_epoch: i16, "0+";
-        generation_id: i32 = -1, "3+";
+        generation_id_or_member_epoch: i32 = -1, "3+";
         member_id: String, "3+";
         group_instance_id: Option<String> = None, "3+", null "3+";
         topics: Vec<TxnOffsetCommitRequestTopic>, "0+";
     }
 
     TxnOffsetCommitRequestTopic {
-        name: String, "0+";
+        name: String, "0-5", ignorable;
+        topic_id: Uuid, "6+", ignorable;
         partitions: Vec<TxnOffsetCommitRequestPartition>, "0+";
     }
 
@@ -161,13 +164,14 @@ messages! {
     }
 
     /// `TxnOffsetCommitResponse`, API key 28.
-    TxnOffsetCommitResponse "0-5", flexible "3+" {
+    TxnOffsetCommitResponse "0-6", flexible "3+" {
         throttle_time_ms: i32, "0+";
         topics: Vec<TxnOffsetCommitResponseTopic>, "0+";
     }
 
     TxnOffsetCommitResponseTopic {
-        name: String, "0+";
+        name: String, "0-5", ignorable;
+        topic_id: Uuid, "6+", ignorable;
         partitions: Vec<TxnOffsetCommitResponsePartition>, "0+";
     }
 

@@ -10,7 +10,7 @@ import org.apache.kafka.common.Uuid;
 import org.apache.kafka.common.message.*;
 import org.apache.kafka.common.metadata.*;
 import org.apache.kafka.common.protocol.*;
-import org.apache.kafka.common.record.*;
+import org.apache.kafka.common.record.internal.*;
 import org.apache.kafka.common.requests.RequestHeader;
 import org.apache.kafka.metadata.MetadataRecordSerde;
 import org.apache.kafka.server.common.ApiMessageAndVersion;
@@ -64,6 +64,8 @@ public class WireGolden {
         request("metadata-12", 12, metadata);
         request("api-versions-4", 4,
             new ApiVersionsRequestData().setClientSoftwareName("tide").setClientSoftwareVersion("1"));
+        request("api-versions-5", 5, new ApiVersionsRequestData()
+            .setClientSoftwareName("tide").setClientSoftwareVersion("1").setClusterId("c").setNodeId(3));
         response("api-versions-answer-4", 4,
             new ApiVersionsResponseData().setFinalizedFeaturesEpoch(3).setZkMigrationReady(true));
         request("fetch-17", 17, new FetchRequestData()
@@ -88,6 +90,12 @@ public class WireGolden {
             .setTopicId(ID).setPartitionId(2).setLeader(3).setIsr(List.of(3)).setEligibleLeaderReplicas(List.of()));
         metadataRecord("register-broker-3", 3, new RegisterBrokerRecord()
             .setBrokerId(1).setIncarnationId(ID).setBrokerEpoch(5).setRack(null).setLogDirs(List.of(ID)));
+        metadataRecord("register-broker-4", 4, new RegisterBrokerRecord()
+            .setBrokerId(1).setIncarnationId(ID).setBrokerEpoch(5).setRack(null).setLogDirs(List.of(ID))
+            .setCordonedLogDirs(List.of(ID)));
+        metadataRecord("broker-registration-change-3", 3, new BrokerRegistrationChangeRecord()
+            .setBrokerId(1).setBrokerEpoch(5).setFenced((byte) -1).setCordonedLogDirs(List.of()));
+        metadataRecord("unregister-controller-0", 0, new UnregisterControllerRecord().setControllerId(2));
         metadataRecord("begin-transaction-0", 0, new BeginTransactionRecord().setName("x"));
         List<LeaderChangeMessage.Voter> voters = List.of(new LeaderChangeMessage.Voter().setVoterId(1));
         controlRecord("leader-change", new LeaderChangeMessage().setLeaderId(1).setVoters(voters).setGrantingVoters(voters));

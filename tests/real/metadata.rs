@@ -1,4 +1,4 @@
-//! The metadata log and the KRaft folder as Kafka 4.1 itself reads and continues them. One folder is made from the
+//! The metadata log and the KRaft folder as Kafka 4.4 itself reads and continues them. One folder is made from the
 //! controller's own bytes, so that it has every kind of record, another by the real binary.
 
 use std::fs;
@@ -17,7 +17,7 @@ use tidemill::record::scan::{Depth, Scan};
 use tidemill::record::{Batch, Stop};
 use tidemill::types::{Random, Uuid};
 use tidemill::wire::configs::*;
-use tidemill::wire::metadata_records::MetadataRecord;
+use tidemill::wire::metadata_records::{METADATA_VERSION, MetadataRecord};
 use tidemill::wire::topics::*;
 
 use crate::client::now_ms;
@@ -84,7 +84,7 @@ impl Folder {
 
     fn commit(&mut self, records: &[MetadataRecord]) {
         // Small batches, so that one of the topics becomes a transaction.
-        for batch in encode(records, now_ms(), 1000).unwrap() {
+        for batch in encode(records, METADATA_VERSION, now_ms(), 1000).unwrap() {
             self.append(batch);
         }
     }
@@ -240,7 +240,7 @@ mod java {
         let counts = [
             ("BEGIN_TRANSACTION_RECORD", 2),
             ("END_TRANSACTION_RECORD", 2),
-            ("FEATURE_LEVEL_RECORD", 4),
+            ("FEATURE_LEVEL_RECORD", 6),
             ("REGISTER_CONTROLLER_RECORD", 1),
             ("REGISTER_BROKER_RECORD", 1),
             ("BROKER_REGISTRATION_CHANGE_RECORD", 2),
@@ -258,7 +258,7 @@ mod java {
         assert!(snapshot_dump.contains("SnapshotHeader") && snapshot_dump.contains("SnapshotFooter"));
         assert_eq!(records(&snapshot_dump, "PARTITION_RECORD"), 43);
         let bootstrap = dump(dir.path().join("bootstrap.checkpoint"));
-        assert_eq!(records(&bootstrap, "FEATURE_LEVEL_RECORD"), 4);
+        assert_eq!(records(&bootstrap, "FEATURE_LEVEL_RECORD"), 6);
 
         let read = decode_snapshot(id, &snapshot, "any", 1, config()).unwrap();
         assert_eq!(read.image().partition_count(), 43);
@@ -421,6 +421,33 @@ mod java {
         let id = |replay: &Replay, topic: &str| replay.image().topic(topic).unwrap().id;
         assert_eq!(id(&after, "kept"), id(&before, "kept"));
         assert!(after.image().topic("made-by-kafka").is_some() && after.image().topic("made-again").is_some());
+    }
+
+    /// A folder of an older Kafka stays one that it opens, whatever was made in it here.
+    #[test]
+    fn a_folder_of_kafka_4_1_is_kept_at_its_level() {
+        let dir = tempfile::tempdir().unwrap();
+        let (logs, port) = (dir.path().join("logs"), free_ports());
+        let kafka_node = Node::start_release("4.1.0", dir.path(), port, &[]);
+        create(&kafka_node.address, "made-by-kafka");
+        kafka_node.stop();
+
+        let broker = Broker::start(&logs, &["metadata.log.max.record.bytes.between.snapshots=1000"]);
+        create(broker.address(), "made-here");
+        let features = kafka(&["features", "--bootstrap-server", broker.address(), "describe"]);
+        let metadata = features.lines().find(|line| line.contains("metadata.version")).unwrap();
+        for level in ["SupportedMaxVersion: 4.4-IV2", "FinalizedVersionLevel: 4.1-IV1"] {
+            assert!(metadata.contains(level), "{features}");
+        }
+        broker.stop();
+        assert_eq!(replay_log(&logs).image().features["metadata.version"], 27);
+
+        let kafka_node = Node::start_release("4.1.0", dir.path(), port, &[]);
+        let described = kafka_at(&kafka_node.address, &["topics", "--describe"]);
+        for topic in ["made-by-kafka", "made-here"] {
+            assert!(described.contains(&format!("Topic: {topic}\t")), "{described}");
+        }
+        kafka_node.stop();
     }
 
     /// What each partition holds.

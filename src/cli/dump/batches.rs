@@ -150,7 +150,7 @@ fn show_record(record: &Record, out: &mut impl Write) -> Result<(), DumpError> {
 mod tests {
     use super::*;
     use crate::record::{BatchBuilder, Codec};
-    use crate::wire::metadata_records::FeatureLevelRecord;
+    use crate::wire::metadata_records::{FeatureLevelRecord, METADATA_VERSION};
 
     fn dump(bytes: &[u8], detail: Detail) -> (String, Result<(), String>) {
         let mut out = Vec::new();
@@ -221,7 +221,7 @@ mod tests {
             name: "metadata.version".into(),
             feature_level: 27,
         };
-        let value = MetadataRecord::from(record).encode().unwrap();
+        let value = MetadataRecord::from(record).encode(METADATA_VERSION).unwrap();
         let batch = BatchBuilder::new().record(5, None, Some(&value)).build_stamped(3, 1);
         let (text, result) = dump(batch.bytes(), Detail::Metadata);
         assert_eq!(result, Ok(()));
