@@ -28,6 +28,8 @@ pub struct DiskRead {
     pub(super) is_sequential: bool,
     /// `from .. position`, read by earlier operations because the batch at `from` is longer than one.
     held: Vec<Bytes>,
+    /// The size of that batch; 0 as long as nothing is held.
+    batch_bytes: usize,
     pub(super) goal: Goal,
 }
 
@@ -61,6 +63,7 @@ impl DiskRead {
             limit: stretch.limit,
             is_sequential: false,
             held: Vec::new(),
+            batch_bytes: 0,
             goal,
         };
         read.aim(stretch.from, wanted);
@@ -77,7 +80,21 @@ impl DiskRead {
 
     /// What it brings, and what earlier operations brought for it.
     pub fn memory_bytes(&self) -> usize {
-        self.held.iter().map(Bytes::len).sum::<usize>() + self.len
+        self.held_bytes() + self.len
+    }
+
+    /// The size of the batch that is read in pieces because one operation does not reach its end; 0 when there is none.
+    pub fn batch_bytes(&self) -> usize {
+        self.batch_bytes
+    }
+
+    fn held_bytes(&self) -> usize {
+        self.held.iter().map(Bytes::len).sum()
+    }
+
+    /// The segment, and the position in it of the first batch that is read.
+    pub fn first_position(&self) -> (Offset, Position) {
+        (self.segment_base, self.from)
     }
 
     pub fn is_sequential(&self) -> bool {
@@ -104,8 +121,8 @@ impl DiskRead {
         self.len = (end - self.position).min(OPERATION_BYTES_MAX as u64) as usize;
     }
 
-    /// The bytes from `from` on, as far as they were read. None when the file ended before what was asked for.
-    pub(super) fn view(&self, bytes: Bytes) -> Option<Bytes> {
+    /// What this operation brought of the bytes from `from` on. None when the file ended before what was asked for.
+    fn fresh(&self, bytes: &Bytes) -> Option<Bytes> {
         let end = (self.position + self.len as u64).min(self.limit);
         let skip = if self.held.is_empty() {
             self.from - self.position
@@ -115,11 +132,33 @@ impl DiskRead {
         if (bytes.len() as u64) < end - self.position {
             return None;
         }
-        let fresh = bytes.slice(skip as usize..(end - self.position) as usize);
+        Some(bytes.slice(skip as usize..(end - self.position) as usize))
+    }
+
+    /// The next operation when the batch that is read in pieces is still not complete. Its pieces are put together once,
+    /// when all are there: doing so after each would copy a large batch as often as it has pieces.
+    pub(super) fn next_piece(&self, bytes: &Bytes) -> Option<DiskRead> {
+        let fresh = self.fresh(bytes)?;
+        let read_bytes = self.held_bytes() + fresh.len();
+        if read_bytes >= self.batch_bytes {
+            return None;
+        }
+        let mut next = self.clone();
+        next.held.push(fresh);
+        next.aim(
+            self.from + read_bytes as Position,
+            (self.batch_bytes - read_bytes) as u64,
+        );
+        Some(next)
+    }
+
+    /// The bytes from `from` on, as far as they were read. None when the file ended before what was asked for.
+    pub(super) fn view(&self, bytes: Bytes) -> Option<Bytes> {
+        let fresh = self.fresh(&bytes)?;
         if self.held.is_empty() {
             return Some(fresh);
         }
-        let mut whole = BytesMut::with_capacity(self.held.iter().map(Bytes::len).sum::<usize>() + fresh.len());
+        let mut whole = BytesMut::with_capacity(self.held_bytes() + fresh.len());
         self.held.iter().for_each(|held| whole.extend_from_slice(held));
         whole.extend_from_slice(&fresh);
         Some(whole.freeze())
@@ -135,10 +174,12 @@ impl DiskRead {
         let mut next = self.clone();
         next.from = from;
         next.held.clear();
+        next.batch_bytes = 0;
         if at == 0 && !view.is_empty() {
             // Even one operation was not enough for the first batch.
             let read_to = self.from + view.len() as Position;
             next.held.push(view.clone());
+            next.batch_bytes = size;
             // What was read ends at a block's end, since it is not the end of what there is.
             next.aim(read_to, (size - view.len()) as u64);
         } else {
@@ -182,4 +223,46 @@ pub(super) fn walk(view: &Bytes, depth: Depth, mut each: impl FnMut(View) -> boo
         Stop::Zeros { .. } => Ended::Zeros,
         Stop::Corrupt { position, .. } => Ended::Damaged { at: *position },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::FileIds;
+
+    #[test]
+    fn the_pieces_of_a_large_batch_are_put_together_once() {
+        let batch_bytes = 5 * OPERATION_BYTES_MAX + 1000;
+        let file = File {
+            id: FileIds::default().next(),
+            path: "t-0/00000000000000000000.log".into(),
+        };
+        let stretch = Stretch {
+            file,
+            segment_base: 0,
+            generation: 0,
+            from: 100,
+            limit: 100 + batch_bytes as u64,
+        };
+        let content: Vec<u8> = (0..100 + batch_bytes).map(|i| i as u8).collect();
+        let of = |read: &DiskRead| {
+            let end = (read.position as usize + read.len).min(content.len());
+            Bytes::copy_from_slice(&content[read.position as usize..end])
+        };
+        let first = DiskRead::new(stretch, 1, Goal::Cut(0));
+        assert!(
+            first.next_piece(&of(&first)).is_none(),
+            "what it is a piece of is not known yet"
+        );
+        let view = first.view(of(&first)).unwrap();
+        let mut read = first.go_on(&view, 0, batch_bytes, 1).unwrap();
+        let mut pieces = 1;
+        while let Some(next) = read.next_piece(&of(&read)) {
+            read = next;
+            pieces += 1;
+        }
+        assert_eq!(pieces, 6);
+        assert_eq!(read.view(of(&read)).unwrap(), content[100..]);
+        assert!(read.go_on(&Bytes::new(), batch_bytes, 1, 1).is_none());
+    }
 }

@@ -45,6 +45,11 @@ impl OffsetSpec {
             _ => None,
         }
     }
+
+    /// Batches must be looked at, in memory or on the device.
+    pub fn is_search(self) -> bool {
+        matches!(self, OffsetSpec::MaxTimestamp | OffsetSpec::Timestamp(_))
+    }
 }
 
 /// -1 for what there is none of.
@@ -83,6 +88,11 @@ pub struct LookupDone {
 }
 
 impl Lookup {
+    /// What [`Lookup::run`] takes beyond the batch.
+    pub fn memory_bytes(&self) -> usize {
+        self.batch.inflate_memory_bytes()
+    }
+
     pub fn run(self) -> LookupDone {
         LookupDone {
             search: self.search,
@@ -234,7 +244,7 @@ impl Log {
                 if header.max_timestamp >= search.timestamp && header.next_offset() > search.from_offset {
                     let batch = StampedBatch::check(run.bytes.slice(at..at + header.size_bytes));
                     let batch = batch.map_err(damaged(&search))?;
-                    if let Some(progress) = self.search_batch(&mut search, &batch)? {
+                    if let Some(progress) = self.search_batch(&mut search, &batch, false)? {
                         return Ok(progress);
                     }
                 }
@@ -243,14 +253,19 @@ impl Log {
         Ok(ListProgress::Done(search.best()))
     }
 
-    /// `None` when the search goes on behind it.
-    fn search_batch(&self, search: &mut Search, batch: &StampedBatch) -> Result<Option<ListProgress>, ReadError> {
+    /// `None` when the search goes on behind it. What a read brought must stay with the thread that read it: for a worker
+    /// thread it is copied.
+    fn search_batch(
+        &self,
+        search: &mut Search,
+        batch: &StampedBatch,
+        is_read: bool,
+    ) -> Result<Option<ListProgress>, ReadError> {
         if batch.is_compressed() || batch.size_bytes > AT_ONCE_BYTES_MAX {
             return Ok(Some(ListProgress::Within(Lookup {
                 search: *search,
                 generation: self.generation,
-                // What a read brought must stay with the thread that read it.
-                batch: batch.copied(),
+                batch: if is_read { batch.copied() } else { batch.clone() },
             })));
         }
         let found = search.within(batch).map_err(damaged(search))?;
@@ -292,12 +307,15 @@ impl Log {
             return self.search_again(search);
         }
         let offset = search.from_offset;
+        if let Some(next) = read.next_piece(&bytes) {
+            return Ok(ListProgress::More(next));
+        }
         let view = read.view(bytes).ok_or(ReadError::Missing { offset })?;
         let mut found = Ok(None);
         let ended = walk(&view, Depth::Crc, |batch| {
             let header = &batch.header;
             if header.max_timestamp >= search.timestamp && header.next_offset() > search.from_offset {
-                found = self.search_batch(&mut search, &batch.slice_of(&view));
+                found = self.search_batch(&mut search, &batch.slice_of(&view), true);
             }
             !matches!(found, Ok(None))
         });

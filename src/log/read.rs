@@ -216,6 +216,9 @@ impl Log {
             return self.read_again(wanted, wanted.offset);
         }
         let offset = wanted.offset;
+        if let Some(next) = read.next_piece(&bytes) {
+            return Ok(ReadProgress::More(next));
+        }
         let view = read.view(bytes).ok_or(ReadError::Missing { offset })?;
         let (mut from, mut to) = (None, 0);
         let mut next_offset = offset;

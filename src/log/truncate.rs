@@ -75,6 +75,9 @@ impl Log {
         let Goal::Cut(offset) = read.goal else {
             panic!("{}: a fetch's read finished as a truncation's", self.name)
         };
+        if let Some(next) = read.next_piece(&bytes) {
+            return Ok(TruncationPlan::Disk(next));
+        }
         let view = read.view(bytes).ok_or(ReadError::Missing { offset })?;
         let mut cut = None;
         let ended = walk(&view, Depth::Headers, |batch| {

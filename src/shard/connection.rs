@@ -7,6 +7,8 @@ use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 
+use super::message::FlowId;
+
 /// One request of one connection: numbers count up from 0 per connection.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct RequestNumber(pub u64);
@@ -27,6 +29,8 @@ pub struct Connection {
     running: usize,
     running_other: usize,
     closing: bool,
+    /// The fetch or the lookup that was begun last, to be abandoned when the connection closes. It may be over.
+    pub flow: Option<FlowId>,
 }
 
 /// Whether a frame is a produce, the only request that others of its kind may overlap.

@@ -5,6 +5,7 @@ use crate::log::DiskRead;
 use crate::types::{LogId, OpId};
 
 use super::effect::{DiskError, DiskOp, DiskReply, Effect};
+use super::lookups::ListSlot;
 use super::{Shard, Stage, boot, checkpoint, folders, stop};
 
 /// Whose completion it is.
@@ -25,8 +26,7 @@ pub enum Op {
         id: u64,
     },
     ListOffsets {
-        listing: u64,
-        index: usize,
+        at: ListSlot,
         log: LogId,
         read: Box<DiskRead>,
     },
@@ -34,8 +34,7 @@ pub enum Op {
     Checked(LogId),
     /// A batch in which a time is looked up on a worker thread.
     LookedUp {
-        listing: u64,
-        index: usize,
+        at: ListSlot,
         log: LogId,
     },
     Checkpoint(checkpoint::Step),
@@ -92,12 +91,7 @@ impl Shard {
                 read,
             } => self.read_done(reading, index, log, &read, result),
             Op::ReadAhead { id } => self.ahead_done(id, result),
-            Op::ListOffsets {
-                listing,
-                index,
-                log,
-                read,
-            } => self.listed(listing, index, log, &read, result),
+            Op::ListOffsets { at, log, read } => self.listed(at, log, &read, result),
             Op::Checkpoint(step) => self.checkpoint_done(step, result),
             Op::Boot(step) => self.boot_done(step, result),
             Op::Folder(log, step) => self.folder_done(log, step, result),

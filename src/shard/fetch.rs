@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use crate::error::ErrorCode;
 use crate::record::Header;
-use crate::types::{ConnId, LogId, Offset, ShardId, client_map};
+use crate::types::{LogId, Offset, ShardId, client_map};
 use crate::wire::fetch::{self as wire, FetchHead, FetchedPartition};
 use crate::wire::produce_fetch::*;
 
@@ -135,6 +135,7 @@ impl Shard {
             woken: Vec::new(),
         };
         let flow = FlowId(self.new_id());
+        self.begins_flow(request.conn, flow);
         let shards = (0..self.config.shards).map(ShardId).collect();
         self.ask_owners(flow, Box::new(fetching), shards);
     }
@@ -247,17 +248,10 @@ impl Shard {
         }
     }
 
-    /// The client is gone: nothing waits for it any more.
-    pub(super) fn abandon_fetches(&mut self, conn: ConnId) {
-        let of_conn = |flow: &Flow| matches!(flow, Flow::Fetching(fetching) if fetching.request.conn == conn);
-        // One fetch of a connection is under way at a time, and connections close seldom.
-        let Some(flow) = self.flows.iter().find(|(_, flow)| of_conn(flow)).map(|(flow, _)| *flow) else {
-            return;
-        };
-        let Some(Flow::Fetching(fetching)) = self.flows.remove(&flow) else {
-            unreachable!("just seen")
-        };
-        self.forget_everywhere(flow, &fetching);
+    pub(super) fn abandon_fetch(&mut self, flow: FlowId) {
+        if let Some(Flow::Fetching(fetching)) = self.flows.remove(&flow) {
+            self.forget_everywhere(flow, &fetching);
+        }
     }
 
     fn forget_everywhere(&mut self, flow: FlowId, fetching: &Fetching) {

@@ -12,7 +12,8 @@ use crate::wire::log_dirs::*;
 use crate::wire::offsets::*;
 
 use super::message::{
-    Answer, Ask, DeleteItem, DeleteOutcome, EpochItem, EpochOutcome, FlowId, ListItem, ListOutcome, LogSize,
+    Answer, Ask, Asker, DeleteItem, DeleteOutcome, EpochItem, EpochOutcome, FlowId, ListItem, ListOutcome, LogSize,
+    Message,
 };
 use super::requests::Request;
 use super::{Flow, Shard};
@@ -41,6 +42,12 @@ enum Gather {
         body: DescribeLogDirsRequest,
         sizes: Map<LogId, u64>,
     },
+}
+
+impl Gathering {
+    pub fn is_listing(&self) -> bool {
+        matches!(self.what, Gather::ListOffsets { .. })
+    }
 }
 
 impl Shard {
@@ -78,6 +85,18 @@ impl Shard {
         }
         let what = Gather::ListOffsets { body, outcomes };
         self.gather(request, what, by_shard, |items| Ask::ListOffsets { items });
+    }
+
+    /// The lookups that it asked for are not done.
+    pub(super) fn abandon_listing(&mut self, flow: FlowId) {
+        self.flows.remove(&flow);
+        for shard in (0..self.config.shards).map(ShardId) {
+            if shard == self.config.id {
+                self.forget(Asker { shard, flow });
+            } else {
+                self.tell(shard, Message::Forget { flow });
+            }
+        }
     }
 
     pub(super) fn epoch_ends(&mut self, request: Request, body: OffsetForLeaderEpochRequest) {
@@ -159,6 +178,7 @@ impl Shard {
         if outstanding == 0 {
             return self.gathered(request, what);
         }
+        self.begins_flow(request.conn, flow);
         self.flows.insert(
             flow,
             Flow::Gathering(Gathering {

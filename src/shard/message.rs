@@ -18,7 +18,7 @@ use crate::wire::topics::*;
 pub struct FlowId(pub u64);
 
 /// Who asked: where the answer goes.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Asker {
     pub shard: ShardId,
     pub flow: FlowId,

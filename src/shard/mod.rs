@@ -40,6 +40,7 @@ mod folders;
 pub mod format;
 mod gather;
 mod kraft;
+mod lookups;
 pub mod message;
 mod metadata;
 mod offsets;
@@ -142,9 +143,8 @@ pub struct Shard {
     reading: Map<u64, read::Reading>,
     ahead: ahead::Ahead,
     outgoing: outgoing::Outgoing,
-    listing: Map<u64, offsets::Listing>,
-    /// Lookups of a time on their way through worker threads.
-    lookups: usize,
+    listing: Map<u64, lookups::Listing>,
+    lookups: lookups::Lookups,
     deleting: Map<u64, offsets::Deleting>,
     computing: compute::Computing,
     interest: Map<Asker, Vec<LogId>>,
@@ -199,7 +199,7 @@ impl Shard {
             ahead: ahead::Ahead::default(),
             outgoing: outgoing::Outgoing::new(limits.outgoing_bytes),
             listing: Map::default(),
-            lookups: 0,
+            lookups: lookups::Lookups::default(),
             deleting: Map::default(),
             computing: compute::Computing::default(),
             interest: Map::default(),
@@ -247,6 +247,11 @@ impl Shard {
         self.enter(now, out);
         self.expire();
         self.run_upkeep();
+        self.lookups.new_round();
+        self.run_lookups();
+        if self.is_stopping() {
+            self.stop_may_go_on();
+        }
         self.run_connections();
         self.begin_commit();
         self.computing.new_round();
@@ -256,7 +261,8 @@ impl Shard {
     /// When to call [`Shard::end_round`] again if no event comes, in microseconds of [`Now::mono_us`].
     pub fn deadline(&self) -> Option<u64> {
         let flow = self.deadlines.first().map(|(at_us, _)| *at_us);
-        [flow, self.upkeep_deadline()].into_iter().flatten().min()
+        let lookups = self.lookups.is_due().then_some(self.now.mono_us);
+        [flow, self.upkeep_deadline(), lookups].into_iter().flatten().min()
     }
 
     /// What keeps appends waiting, in words: for whoever looks at a shard that does not go on.
@@ -276,7 +282,7 @@ impl Shard {
             ),
         };
         format!(
-            "shard {}: {} blocked, room {}, {:?}, must apply {:?}, must carry {:?}, checkpoint idle {}, {} operations",
+            "shard {}: {} blocked, room {}, {:?}, must apply {:?}, must carry {:?}, checkpoint idle {}, {} operations, {} lookups",
             self.config.id.0,
             self.blocked.len(),
             self.journal.room(),
@@ -285,6 +291,7 @@ impl Shard {
             self.journal.must_carry(),
             self.checkpoint.is_idle(),
             self.ops.len(),
+            self.lookups.running(),
         )
     }
 
@@ -338,7 +345,7 @@ impl Shard {
             Message::Ask { flow, ask } => self.asked(Asker { shard: from, flow }, ask),
             Message::Answer { flow, answer } => self.answered(flow, from, answer),
             Message::Wake { flow } => self.woken(flow, from),
-            Message::Forget { flow } => self.forget_interest(Asker { shard: from, flow }),
+            Message::Forget { flow } => self.forget(Asker { shard: from, flow }),
             Message::Image { image } => self.image_published(image),
             Message::ImageHeld { offset } => self.image_held(from, offset),
             Message::Sealed { logs, is_clean } => self.sealed(logs, is_clean),

@@ -1,6 +1,6 @@
 //! A partition as its shard holds it: the log, its role, and who waits.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use crate::config::{CompressionType, TimestampType as ConfiguredTimestamp, TopicConfig};
@@ -8,7 +8,7 @@ use crate::journal::Ticket;
 use crate::log::Log;
 use crate::record::{self, Codec, Compression};
 use crate::replica::{Replica, Role};
-use crate::types::Offset;
+use crate::types::{Offset, Position};
 
 use super::append::{Pending, Waiter};
 use super::folders::Folder;
@@ -28,8 +28,8 @@ pub struct Partition {
     pub pending: VecDeque<Pending>,
     /// Appended batches that are not durable yet.
     pub waiters: VecDeque<Waiter>,
-    /// Parked fetches.
-    pub interest: Vec<Asker>,
+    /// Parked fetches. Each of them may wait for every partition, so leaving must not take a look at all the others.
+    pub interest: BTreeSet<Asker>,
     /// DeleteRecords that wait for the log's new start to be durable.
     pub starts: Vec<super::offsets::Starting>,
     /// What is below is on the device before any later append is acknowledged.
@@ -42,6 +42,8 @@ pub struct Partition {
     pub busy: usize,
     /// Damaged offsets that readers came upon and the log has a line about; not more than [`DAMAGE_TOLD_MAX`].
     pub damage_told: Vec<Offset>,
+    /// Where reads failed and the log has a line about it: the segment and the position. Not more than [`DAMAGE_TOLD_MAX`].
+    pub failed_told: Vec<(Offset, Position)>,
 }
 
 /// A device that loses everything does not get a line for each batch.
@@ -59,12 +61,13 @@ impl Partition {
             unplaced_bytes: 0,
             pending: VecDeque::new(),
             waiters: VecDeque::new(),
-            interest: Vec::new(),
+            interest: BTreeSet::new(),
             starts: Vec::new(),
             saving: None,
             control: Ticket::default(),
             busy: 0,
             damage_told: Vec::new(),
+            failed_told: Vec::new(),
         }
     }
 
@@ -103,6 +106,7 @@ impl Partition {
         record::Limits {
             batch_bytes_max: self.config.max_message_bytes,
             inflated_bytes_max: record::batch::inflated_bytes_max(self.config.max_message_bytes),
+            inflated_record_bytes_max: self.config.max_decompressed_message_bytes,
             keys_required: false,
             timestamp_type: match self.config.message_timestamp_type {
                 ConfiguredTimestamp::CreateTime => record::TimestampType::CreateTime,

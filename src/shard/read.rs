@@ -161,7 +161,7 @@ impl Shard {
                     Some(again) => again.map_err(|error| error.code()),
                     None => {
                         // A read that fails says nothing of the bytes beside it: only this answer is an error.
-                        tracing::error!("{}: cannot read {}: {error}", partition.name(), read.file.path);
+                        read_failed(partition, read, &error);
                         Err(ErrorCode::KafkaStorageError)
                     }
                 }
@@ -210,9 +210,8 @@ impl Shard {
 
     fn add_interest(&mut self, asker: Asker, log: LogId) {
         if let Some(partition) = self.partitions.get_mut(&log)
-            && !partition.interest.contains(&asker)
+            && partition.interest.insert(asker)
         {
-            partition.interest.push(asker);
             self.interest.entry(asker).or_default().push(log);
         }
     }
@@ -232,12 +231,27 @@ impl Shard {
         }
     }
 
+    /// Whoever asked is gone.
+    pub(super) fn forget(&mut self, asker: Asker) {
+        self.forget_interest(asker);
+        self.forget_listing(asker);
+    }
+
     pub(super) fn forget_interest(&mut self, asker: Asker) {
         for log in self.interest.remove(&asker).unwrap_or_default() {
             if let Some(partition) = self.partitions.get_mut(&log) {
-                partition.interest.retain(|waiting| *waiting != asker);
+                partition.interest.remove(&asker);
             }
         }
+    }
+}
+
+/// The device refused a read: one line for each place, however often clients come back to it.
+pub(super) fn read_failed(partition: &mut Partition, read: &DiskRead, error: &DiskError) {
+    let place = read.first_position();
+    if partition.failed_told.len() < DAMAGE_TOLD_MAX && !partition.failed_told.contains(&place) {
+        partition.failed_told.push(place);
+        tracing::error!("{}: cannot read {}: {error}", partition.name(), read.file.path);
     }
 }
 

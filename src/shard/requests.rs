@@ -10,9 +10,10 @@ use crate::wire::header::RequestHeader;
 use crate::wire::produce_fetch::FetchRequest;
 use crate::wire::{ApiKey, Reader, WireError, frame};
 
-use super::Shard;
 use super::connection::{Connection, RequestNumber};
 use super::effect::Effect;
+use super::message::FlowId;
+use super::{Flow, Shard};
 
 /// A request that was started: what its answer needs.
 #[derive(Clone, Copy, Debug)]
@@ -33,9 +34,26 @@ impl Shard {
     }
 
     pub(super) fn closed(&mut self, conn: ConnId) {
-        self.connections.remove(&conn);
-        self.abandon_fetches(conn);
+        if let Some(flow) = self.connections.remove(&conn).and_then(|connection| connection.flow) {
+            self.abandon(flow);
+        }
         self.sessions.closed(conn);
+    }
+
+    /// What waits for others on behalf of a connection is found by it when it closes.
+    pub(super) fn begins_flow(&mut self, conn: ConnId, flow: FlowId) {
+        if let Some(connection) = self.connections.get_mut(&conn) {
+            connection.flow = Some(flow);
+        }
+    }
+
+    /// The client is gone: nothing waits for it any more.
+    fn abandon(&mut self, flow: FlowId) {
+        match self.flows.get(&flow) {
+            Some(Flow::Fetching(_)) => self.abandon_fetch(flow),
+            Some(Flow::Gathering(gathering)) if gathering.is_listing() => self.abandon_listing(flow),
+            _ => {}
+        }
     }
 
     pub(super) fn received(&mut self, conn: ConnId, frame: BytesMut) {

@@ -7,13 +7,13 @@ use bytes::{BufMut, Bytes, BytesMut};
 use crate::config::{BrokerConfig, TopicConfig};
 use crate::error::ErrorCode;
 use crate::log::{Log, LogConfig, RECOVERY_POINT};
-use crate::record::{BatchBuilder, Header};
+use crate::record::{BatchBuilder, Codec, Header};
 use crate::replica::{Leader, Replica};
 use crate::types::{ConnId, LogId, Now, Offset, OpId, ShardId, Uuid};
 
 use super::effect::{ComputePanicked, DiskError, DiskOp, DiskReply, Effect, Event};
 use super::folders::Folder;
-use super::message::{Answer, AppendItem, Ask, FlowId, Message, ReadItem};
+use super::message::{Answer, AppendItem, Ask, FlowId, ListItem, Message, ReadItem};
 use super::partition::Partition;
 use super::{METADATA_BATCH_BYTES, Shard, ShardConfig, Stage};
 
@@ -415,4 +415,38 @@ fn a_sequential_reader_finds_what_was_read_ahead() {
     assert_eq!((desk.reads(), desk.answered()), (2, None));
     assert_eq!(desk.shard.stats().disk_reads - reads, 2);
     assert_eq!(desk.shard.stats().reads_ahead_used, used);
+}
+
+#[test]
+fn lookups_of_a_closed_connection_are_not_done() {
+    let mut desk = Desk::new(|_| {});
+    let batch = BatchBuilder::new().compression(Codec::Gzip);
+    desk.append(batch.record(desk.now.wall_ms, None, Some(b"one")).build());
+    desk.settle_journal();
+    desk.said.clear();
+    let item = |slot| ListItem {
+        slot,
+        log: LOG,
+        leader_epoch: -1,
+        timestamp: 0,
+        read_committed: false,
+    };
+    let flow = FlowId(2);
+    let ask = Ask::ListOffsets {
+        items: (0..9).map(item).collect(),
+    };
+    let from = ShardId(0);
+    let message = Message::Ask { flow, ask };
+    desk.handle(Event::FromShard { from, message });
+    assert_eq!(desk.shard.lookups.running(), 4, "and the other five wait");
+    let message = Message::Forget { flow };
+    desk.handle(Event::FromShard { from, message });
+    let mut searched = 0;
+    while let Some(op) = desk.computing.pop() {
+        searched += 1;
+        let result = Box::new(ComputePanicked("on purpose".into()));
+        desk.handle(Event::Computed { op, result });
+    }
+    assert_eq!((searched, desk.shard.lookups.running()), (4, 0));
+    assert!(desk.said.is_empty() && desk.shard.listing.is_empty());
 }

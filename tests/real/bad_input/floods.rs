@@ -19,7 +19,7 @@ fn broker(settings: &[&str]) -> (tempfile::TempDir, Broker, Neighbour) {
 }
 
 /// The most memory that the broker had at a time, in MiB.
-fn peak_mib(broker: &Broker) -> usize {
+pub fn peak_mib(broker: &Broker) -> usize {
     let status = std::fs::read_to_string(format!("/proc/{}/status", broker.pid())).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() / 1024

@@ -10,6 +10,8 @@ mod disk_full;
 mod floods;
 mod frames;
 mod gone;
+mod lookups;
 mod many;
+mod memory;
 mod names;
 mod start;
