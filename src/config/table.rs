@@ -149,6 +149,10 @@ topic_settings! {
     /// How many bytes of log lie between two entries of the offset and time index.
     index_interval_bytes: u64 = "index.interval.bytes", Int, "4096", AtLeast(0),
         [broker("log.index.interval.bytes", "4096")];
+    /// The largest record of a compressed batch that is produced, in bytes as it is inflated; a batch with a larger one is
+    /// refused. What a whole batch may inflate to follows from max.message.bytes: a hundred times that.
+    max_decompressed_message_bytes: usize = "max.decompressed.message.bytes", Int, "2147483639", Between(1, 2147483639),
+        [broker("max.decompressed.message.bytes", "2147483639")];
     /// The largest batch, as it arrives and as it is stored, in bytes.
     max_message_bytes: usize = "max.message.bytes", Int, "1048588", AtLeast(0),
         [broker("message.max.bytes", "1048588")];
@@ -241,8 +245,9 @@ broker_settings! {
     /// Memory for requests that arrived and are not answered, of all shards together, in bytes. When it is used up,
     /// sockets are not read; one request that is larger than what is left is let in at a time.
     queued_max_request_bytes: usize = "queued.max.request.bytes", Long, Some("33554432"), AtLeast(1024 * 1024), STATIC;
-    /// How many connections may wait to be accepted.
-    socket_listen_backlog_size: i32 = "socket.listen.backlog.size", Int, Some("50"), AtLeast(1), STATIC;
+    /// How many connections may wait to be accepted; the system's net.core.somaxconn bounds it. A client that comes while
+    /// so many wait tries again a second later.
+    socket_listen_backlog_size: i32 = "socket.listen.backlog.size", Int, Some("4096"), AtLeast(1), STATIC;
     /// The kernel's receive buffer of a connection, in bytes; -1 leaves the system's default.
     socket_receive_buffer_bytes: Option<usize> = "socket.receive.buffer.bytes", Int, Some("-1"), AtLeast(-1), STATIC;
     /// The largest request, in bytes; a larger one closes its connection.

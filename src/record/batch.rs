@@ -309,6 +309,8 @@ pub struct Limits {
     pub batch_bytes_max: usize,
     /// What its records may inflate to.
     pub inflated_bytes_max: usize,
+    /// `max.decompressed.message.bytes`: the size of one record of a compressed batch, inflated (Kafka 4.4).
+    pub inflated_record_bytes_max: usize,
     /// The topic is compacted: every record must have a key.
     pub keys_required: bool,
     /// `message.timestamp.type`.
@@ -327,6 +329,7 @@ impl Default for Limits {
         Limits {
             batch_bytes_max: 1024 * 1024 + PREFIX_BYTES,
             inflated_bytes_max: 128 * 1024 * 1024,
+            inflated_record_bytes_max: usize::MAX,
             keys_required: false,
             timestamp_type: TimestampType::CreateTime,
             timestamp_before_ms_max: i64::MAX,
@@ -341,6 +344,8 @@ impl Default for Limits {
 pub struct Batch {
     header: Header,
     bytes: BytesMut,
+    /// What its records inflate to.
+    inflated_bytes: usize,
 }
 
 impl Batch {
@@ -353,7 +358,8 @@ impl Batch {
     pub fn check(bytes: BytesMut, limits: &Limits, now_ms: i64) -> Result<Batch, RecordError> {
         let mut room = limits.inflated_bytes_max;
         let (header, newest) = check_records(&bytes, limits, now_ms, &mut room)?;
-        Ok(Batch::timed(header, bytes, newest, limits, now_ms))
+        let batch = Batch::of(header, bytes, limits.inflated_bytes_max - room);
+        Ok(batch.timed(newest, limits, now_ms))
     }
 
     /// [`Batch::check`] for whoever may not take long: a batch that inflates to more than `room` comes back as it was, unless
@@ -369,27 +375,44 @@ impl Batch {
         let checked = check_records(&bytes, limits, now_ms, &mut left);
         *room -= allowed - left;
         match checked {
-            Ok((header, newest)) => Ok(Ok(Batch::timed(header, bytes, newest, limits, now_ms))),
+            Ok((header, newest)) => Ok(Ok(
+                Batch::of(header, bytes, allowed - left).timed(newest, limits, now_ms)
+            )),
             Err(RecordError::InflatedTooLarge { max }) if max < limits.inflated_bytes_max => Err(bytes),
             Err(error) => Ok(Err(error)),
         }
     }
 
-    fn timed(mut header: Header, bytes: BytesMut, newest: i64, limits: &Limits, now_ms: i64) -> Batch {
+    /// `room_taken` is what compressed records inflated to, and nothing for others.
+    fn of(header: Header, bytes: BytesMut, room_taken: usize) -> Batch {
+        let inflated_bytes = if header.is_compressed() {
+            room_taken
+        } else {
+            bytes.len() - HEADER_BYTES
+        };
+        Batch {
+            header,
+            bytes,
+            inflated_bytes,
+        }
+    }
+
+    /// Writes what the broker decides about time.
+    fn timed(mut self, newest: i64, limits: &Limits, now_ms: i64) -> Batch {
         let max_timestamp = match limits.timestamp_type {
             TimestampType::CreateTime => newest,
             TimestampType::LogAppendTime => now_ms,
         };
+        let header = &mut self.header;
         let stale = header.max_timestamp != max_timestamp || header.timestamp_type() != limits.timestamp_type;
         header.max_timestamp = max_timestamp;
         header.set_timestamp_type(limits.timestamp_type);
-        let mut batch = Batch { header, bytes };
         if stale {
-            batch.bytes[MAX_TIMESTAMP].copy_from_slice(&batch.header.max_timestamp.to_be_bytes());
-            batch.bytes[ATTRIBUTES].copy_from_slice(&batch.header.attributes.to_be_bytes());
-            seal(&mut batch.header, &mut batch.bytes);
+            self.bytes[MAX_TIMESTAMP].copy_from_slice(&header.max_timestamp.to_be_bytes());
+            self.bytes[ATTRIBUTES].copy_from_slice(&header.attributes.to_be_bytes());
+            seal(header, &mut self.bytes);
         }
-        batch
+        self
     }
 
     /// The same records under another codec, for a topic whose `compression.type` names one. The result may be larger than
@@ -401,7 +424,7 @@ impl Batch {
         compress::transcode(
             self.header.codec()?,
             &self.bytes[HEADER_BYTES..],
-            limits.inflated_bytes_max,
+            self.inflated_bytes,
             to,
             limits.batch_bytes_max,
             &mut bytes,
@@ -415,7 +438,11 @@ impl Batch {
         }
         header.encode(bytes.first_chunk_mut().expect("the header was reserved"));
         seal(&mut header, &mut bytes);
-        Ok(Batch { header, bytes })
+        Ok(Batch {
+            header,
+            bytes,
+            inflated_bytes: self.inflated_bytes,
+        })
     }
 
     /// Gives the batch its place in the log. Neither field is under the CRC.
@@ -431,8 +458,12 @@ impl Batch {
     }
 
     /// For the broker's own batches (coordinators, metadata), which need no check.
-    pub(super) fn built(header: Header, bytes: BytesMut) -> Batch {
-        Batch { header, bytes }
+    pub(super) fn built(header: Header, bytes: BytesMut, inflated_bytes: usize) -> Batch {
+        Batch {
+            header,
+            bytes,
+            inflated_bytes,
+        }
     }
 
     /// The bytes as they are now.
@@ -482,6 +513,12 @@ impl StampedBatch {
 
     pub fn into_bytes(self) -> Bytes {
         self.bytes
+    }
+
+    /// What inflating its records piece by piece takes, beyond the batch.
+    pub fn inflate_memory_bytes(&self) -> usize {
+        let codec = self.header.codec().unwrap_or(Codec::None);
+        compress::inflate_memory_bytes(codec, &self.bytes[HEADER_BYTES..])
     }
 
     /// The same in memory of its own.
@@ -552,6 +589,7 @@ fn check_records(bytes: &[u8], limits: &Limits, now_ms: i64, room: &mut usize) -
     let rules = Rules {
         count: header.record_count,
         base_timestamp: header.base_timestamp,
+        inflated_record_bytes_max: limits.inflated_record_bytes_max,
         keys_required: limits.keys_required,
         timestamps: (limits.timestamp_type == TimestampType::CreateTime).then(|| {
             let earliest = now_ms.saturating_sub(limits.timestamp_before_ms_max);
@@ -986,5 +1024,26 @@ mod tests {
             }
         }
         assert!(refusals.len() >= 7, "{refusals:?}");
+    }
+
+    #[test]
+    fn a_record_that_inflates_to_more_than_the_topic_allows() {
+        let value = vec![7; 1000];
+        let built = |codec| {
+            let builder = BatchBuilder::new().compression(codec).record(NOW, None, Some(b"small"));
+            builder.record(NOW, None, Some(&value)).build()
+        };
+        let limits = |inflated_record_bytes_max| Limits {
+            inflated_record_bytes_max,
+            ..Limits::default()
+        };
+        // Five fields of a byte each, and the value with a length of two.
+        let (index, length, max) = (1, 1007, 1006);
+        let refused = Batch::check(built(Codec::Gzip), &limits(max), NOW).unwrap_err();
+        assert_eq!(refused, RecordError::RecordTooLarge { index, length, max });
+        assert_eq!(refused.code(), ErrorCode::InvalidRecord);
+        assert!(Batch::check(built(Codec::Gzip), &limits(length), NOW).is_ok());
+        // Nobody inflates this one: `max.message.bytes` is its bound.
+        assert!(Batch::check(built(Codec::None), &limits(max), NOW).is_ok());
     }
 }

@@ -149,14 +149,14 @@ impl BatchBuilder {
 
     /// The batch at its place, for a log that is written without a producer.
     pub fn build_stamped(self, base_offset: Offset, leader_epoch: LeaderEpoch) -> StampedBatch {
-        let (header, bytes) = self.finish();
-        Batch::built(header, bytes).stamp(base_offset, leader_epoch)
+        self.build_checked().stamp(base_offset, leader_epoch)
     }
 
     /// The batch as if it had passed [`Batch::check`], for the broker's own appends through the road of produced ones.
     pub fn build_checked(self) -> Batch {
+        let inflated_bytes = self.records.len();
         let (header, bytes) = self.finish();
-        Batch::built(header, bytes)
+        Batch::built(header, bytes, inflated_bytes)
     }
 
     fn finish(self) -> (Header, BytesMut) {

@@ -82,6 +82,20 @@ impl From<Codec> for Compression {
     }
 }
 
+impl Compression {
+    /// The most memory that compressing takes, however much that is: see [`ZSTD_WINDOW_LOG_WRITE`].
+    pub fn memory_bytes_max(self) -> usize {
+        match (self.codec, self.level) {
+            (Codec::Zstd, 9..) => 40 * MIB,
+            (Codec::Zstd, 7..) => 10 * MIB,
+            (Codec::Zstd, _) => 7 * MIB,
+            _ => MIB,
+        }
+    }
+}
+
+const MIB: usize = 1024 * 1024;
+
 /// snappy-java's stream header: magic, version 1, compatible with version 1.
 const XERIAL_HEADER: [u8; 16] = *b"\x82SNAPPY\0\0\0\0\x01\0\0\0\x01";
 const XERIAL_MAGIC: &[u8] = b"\x82SNAPPY\0";
@@ -93,9 +107,13 @@ const SNAPPY_RATIO_MAX: usize = 22;
 const LZ4_MAGIC: [u8; 4] = 0x184D_2204u32.to_le_bytes();
 const LZ4_FLAG_INDEPENDENT: u8 = 1 << 5;
 const LZ4_FLAG_CONTENT_CHECKSUM: u8 = 1 << 2;
+const LZ4_BLOCK_BYTES_MAX: usize = 4 * MIB;
 const LZ4_END_MARK: [u8; 4] = [0; 4];
 
 const ZSTD_WINDOW_LOG_MAX: u32 = 27;
+/// Levels from 9 on would look back further than 2 MiB, up to 128, and ready tables in proportion: 750 MB at level 22, which
+/// any client may set on a topic. Few batches are larger than this, so it costs hardly any of them a byte.
+const ZSTD_WINDOW_LOG_WRITE: u32 = 21;
 
 /// Records coming out of a codec, piece by piece, up to a bound. Those that are not compressed come out as they are.
 pub(super) struct Inflate<'a> {
@@ -202,6 +220,16 @@ impl<'a> Snappy<'a> {
             block: Vec::new(),
             taken: 0,
         }
+    }
+
+    /// The most that one of its blocks claims to hold. A claim that cannot be true is refused when it is read.
+    fn block_bytes_max(mut self) -> usize {
+        let mut largest = 0;
+        while let Ok(Some(block)) = self.next_block() {
+            let claimed = snap::raw::decompress_len(block).unwrap_or(0);
+            largest = largest.max(claimed.min(block.len().saturating_mul(SNAPPY_RATIO_MAX)));
+        }
+        largest
     }
 
     /// More than `room` says that the next block has no room, and that nothing was read.
@@ -322,32 +350,77 @@ pub fn inflate(codec: Codec, records: Bytes, bytes_max: usize) -> Result<Bytes, 
 
 /// Appends `records`, compressed, to `out`.
 pub fn deflate(to: Compression, records: &[u8], out: &mut BytesMut) {
-    let mut deflate = Deflate::new(to, out, Some(records.len()));
+    let mut deflate = Deflate::new(to, out, records.len());
     deflate.write(records);
     deflate.finish();
 }
 
-/// Appends the records of a batch, inflated piece by piece and compressed anew, to `out`, until that is larger than
-/// `bytes_max`, or complete.
+/// Appends the records of a batch, inflated piece by piece and compressed anew, to `out`. `inflated_bytes` is what they
+/// inflate to, as a check has found. When the result is larger than `bytes_max`, so is what is in `out`, and it ends there.
 pub fn transcode(
     from: Codec,
     records: &[u8],
-    inflated_bytes_max: usize,
+    inflated_bytes: usize,
     to: Compression,
     bytes_max: usize,
     out: &mut BytesMut,
 ) -> Result<(), RecordError> {
-    let mut source = Inflate::new(from, records, inflated_bytes_max)?;
-    let mut piece = vec![0; PIECE_BYTES];
-    let mut bytes = source.fill(&mut piece)?;
-    let mut deflate = Deflate::new(to, out, (bytes < PIECE_BYTES).then_some(bytes));
-    while bytes > 0 && deflate.written() <= bytes_max {
+    // An lz4 block's room is asked for whatever is in it.
+    let mut source = Inflate::new(from, records, inflated_bytes.max(LZ4_BLOCK_BYTES_MAX))?;
+    let mut piece = vec![0; PIECE_BYTES.min(inflated_bytes)];
+    let mut deflate = Deflate::new(to, out, inflated_bytes);
+    let mut left = inflated_bytes;
+    while left > 0 {
+        let bytes = source.fill(&mut piece)?;
+        if bytes == 0 || bytes > left {
+            let what = format!("its length is not the {inflated_bytes} bytes that the check found");
+            return Err(RecordError::Inflate { codec: from, what });
+        }
         deflate.write(&piece[..bytes]);
-        bytes = source.fill(&mut piece)?;
+        left -= bytes;
+        if deflate.written() > bytes_max {
+            return Ok(());
+        }
     }
     deflate.finish();
     Ok(())
 }
+
+/// What inflating `records` piece by piece takes, beyond them. They may be any bytes.
+pub fn inflate_memory_bytes(codec: Codec, records: &[u8]) -> usize {
+    match codec {
+        Codec::None | Codec::Gzip => MIB / 8,
+        Codec::Snappy => Snappy::new(records).block_bytes_max(),
+        // The decoder keeps a block as it came and as it is.
+        Codec::Lz4 => Lz4::new(records).map_or(0, |frame| 2 * frame.block_bytes),
+        Codec::Zstd => zstd_window_bytes_max(records),
+    }
+}
+
+/// The largest window that a zstd frame in `bytes` asks for, with the block that comes beside it.
+fn zstd_window_bytes_max(mut bytes: &[u8]) -> usize {
+    let mut largest = 0;
+    while let Ok(frame_bytes) = zstd::zstd_safe::find_frame_compressed_size(bytes)
+        && frame_bytes > 0
+    {
+        let content = zstd::zstd_safe::get_frame_content_size(bytes).ok().flatten();
+        let window = match bytes {
+            // RFC 8878, 3.1.1.1: the window's size follows unless the frame is a single segment, as large as its content.
+            [_, _, _, _, descriptor, window, ..] if descriptor & 1 << 5 == 0 => {
+                let base = 1u64 << (10 + (window >> 3));
+                base + base / 8 * u64::from(window & 7)
+            }
+            _ => u64::MAX,
+        };
+        let needed = content.unwrap_or(u64::MAX).min(window).min(1 << ZSTD_WINDOW_LOG_MAX);
+        largest = largest.max(needed as usize + ZSTD_BLOCKS_BYTES);
+        bytes = &bytes[frame_bytes..];
+    }
+    largest
+}
+
+/// What a decoder needs beside its window.
+const ZSTD_BLOCKS_BYTES: usize = MIB / 2;
 
 /// What of a batch that is recompressed is in memory at a time: whole blocks of every codec's.
 const PIECE_BYTES: usize = 128 * 1024;
@@ -363,8 +436,8 @@ enum Deflate<'a> {
 }
 
 impl<'a> Deflate<'a> {
-    /// `size` is that of all pieces, if it is known.
-    fn new(to: Compression, out: &'a mut BytesMut, size: Option<usize>) -> Deflate<'a> {
+    /// `size` is that of all pieces, which are all written before [`Deflate::finish`].
+    fn new(to: Compression, out: &'a mut BytesMut, size: usize) -> Deflate<'a> {
         match to.codec {
             Codec::None => Deflate::Plain(out),
             Codec::Gzip => {
@@ -386,9 +459,13 @@ impl<'a> Deflate<'a> {
             }
             Codec::Zstd => {
                 let mut encoder = zstd::Encoder::new(out.writer(), to.level).expect("any level is clamped by zstd");
-                // Otherwise the higher levels ready hundreds of megabytes for the smallest batch.
-                let size = size.map(|size| size as u64);
-                encoder.set_pledged_src_size(size).expect("nothing was written yet");
+                if to.level >= 9 {
+                    let window = encoder.window_log(ZSTD_WINDOW_LOG_WRITE);
+                    window.expect("it is within zstd's bounds");
+                }
+                // zstd fits its tables to it; and the frame says how much room whoever reads it needs.
+                let size = encoder.set_pledged_src_size(Some(size as u64));
+                size.expect("nothing was written yet");
                 Deflate::Zstd(encoder)
             }
         }
@@ -510,6 +587,63 @@ mod tests {
         assert_eq!(inflated(Codec::Snappy, &raw).unwrap(), text());
         // 5 bytes that claim to be 4 GiB.
         assert!(inflated(Codec::Snappy, &[0xFF, 0xFF, 0xFF, 0xFF, 0x0F]).is_err());
+    }
+
+    #[test]
+    fn what_an_encoder_takes_is_bounded_at_every_level() {
+        use zstd::zstd_safe::{CCtx, CParameter, InBuffer, OutBuffer, zstd_sys::ZSTD_EndDirective};
+        for level in [-7, 1, 3, 6, 8, 9, 13, 19, 22] {
+            let to = Compression {
+                codec: Codec::Zstd,
+                level,
+            };
+            // As `Deflate::new` sets it up, for the largest batch.
+            let mut encoder = CCtx::create();
+            encoder.set_parameter(CParameter::CompressionLevel(level)).unwrap();
+            if level >= 9 {
+                encoder
+                    .set_parameter(CParameter::WindowLog(ZSTD_WINDOW_LOG_WRITE))
+                    .unwrap();
+            }
+            encoder.set_pledged_src_size(Some(100 << 20)).unwrap();
+            let mut out = [0; 1024];
+            let (mut from, mut to_buffer) = (InBuffer::around(b"x"), OutBuffer::around(&mut out[..]));
+            let directive = ZSTD_EndDirective::ZSTD_e_continue;
+            encoder.compress_stream2(&mut to_buffer, &mut from, directive).unwrap();
+            let (bytes, bound) = (encoder.sizeof(), to.memory_bytes_max());
+            assert!(bytes <= bound, "level {level}: {bytes} of {bound}");
+        }
+    }
+
+    #[test]
+    fn what_a_decoder_takes_is_known_before_it_does() {
+        let zeros = vec![0; 24 << 20];
+        let mut wide = zstd::Encoder::new(Vec::new(), 1).unwrap();
+        wide.window_log(27).unwrap();
+        wide.write_all(&zeros).unwrap();
+        let wide = wide.finish().unwrap();
+        assert_eq!(
+            inflate_memory_bytes(Codec::Zstd, &wide),
+            (128 << 20) + ZSTD_BLOCKS_BYTES
+        );
+        // Where it is not the first frame, too.
+        let both = [deflated(Codec::Zstd, b"small"), wide].concat();
+        assert!(inflate_memory_bytes(Codec::Zstd, &both) > 128 << 20);
+        let sized = deflated(Codec::Zstd, &zeros);
+        assert!((2 << 20..3 << 20).contains(&inflate_memory_bytes(Codec::Zstd, &sized)));
+        let raw = snap::raw::Encoder::new().compress_vec(&zeros).unwrap();
+        assert_eq!(inflate_memory_bytes(Codec::Snappy, &raw), zeros.len());
+        assert_eq!(
+            inflate_memory_bytes(Codec::Snappy, &deflated(Codec::Snappy, &zeros)),
+            XERIAL_BLOCK_BYTES
+        );
+        assert_eq!(
+            inflate_memory_bytes(Codec::Lz4, &deflated(Codec::Lz4, &zeros)),
+            128 << 10
+        );
+        for codec in Codec::ALL {
+            assert!(inflate_memory_bytes(codec, b"no stream at all") <= MIB);
+        }
     }
 
     #[test]

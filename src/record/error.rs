@@ -65,6 +65,8 @@ pub enum RecordError {
     Inflate { codec: Codec, what: String },
     #[error("the records inflate to more than {max} bytes")]
     InflatedTooLarge { max: usize },
+    #[error("record {index} has {length} bytes, the topic's max.decompressed.message.bytes is {max}")]
+    RecordTooLarge { index: i32, length: usize, max: usize },
     #[error("the record batch could not be checked; the broker's log says why")]
     Unchecked,
 }
@@ -89,6 +91,7 @@ impl RecordError {
             | Record { .. }
             | BytesAfterRecords { .. }
             | KeyMissing { .. }
+            | RecordTooLarge { .. }
             | Inflate { .. } => ErrorCode::InvalidRecord,
             TooLarge { .. } | InflatedTooLarge { .. } => ErrorCode::MessageTooLarge,
             UnknownCompression { .. } | ZstdNotAllowed => ErrorCode::UnsupportedCompressionType,

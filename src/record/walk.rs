@@ -17,6 +17,8 @@ const WINDOW_BYTES: usize = 64 * 1024;
 pub(super) struct Rules {
     pub count: i32,
     pub base_timestamp: i64,
+    /// Of a record of a compressed batch.
+    pub inflated_record_bytes_max: usize,
     pub keys_required: bool,
     /// The earliest and latest timestamp that are allowed, unless the broker sets them.
     pub timestamps: Option<(i64, i64)>,
@@ -68,6 +70,10 @@ fn walk_window(window: &mut Window, rules: &Rules) -> Result<i64, RecordError> {
     let mut newest = NO_TIMESTAMP;
     for index in 0..rules.count {
         let length = window.record_length(index)?;
+        if length > rules.inflated_record_bytes_max {
+            let max = rules.inflated_record_bytes_max;
+            return Err(RecordError::RecordTooLarge { index, length, max });
+        }
         let timestamp = if length > WINDOW_BYTES {
             check_long_record(window, length, index, rules)?
         } else {

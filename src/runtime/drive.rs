@@ -18,6 +18,7 @@ use glommio::timer::Timer;
 
 use super::blocking::Folder;
 use super::clock::Clock;
+use super::complaints::Complaints;
 use super::disk::Disk;
 use super::events::Events;
 use super::folder_lock::LOCK_FILE;
@@ -60,10 +61,13 @@ pub(super) struct Seat {
     /// For large files that go slowly: of all shards together, so that the device sees one at a time.
     pub(super) removers: Arc<Workers>,
     pub(super) compute_workers: Arc<Workers>,
+    /// One thread for all shards, for jobs that take much memory.
+    pub(super) large_jobs: Arc<Workers>,
     pub(super) open_files_max: usize,
     /// By shard; one's own is where one reads.
     pub(super) inboxes: Arc<[Inbox]>,
     pub(super) guests: Arc<Guests>,
+    pub(super) complaints: Arc<Complaints>,
     pub(super) reports: Sender<Report>,
 }
 
@@ -72,6 +76,7 @@ struct Loop {
     clock: Clock,
     inboxes: Arc<[Inbox]>,
     compute_workers: Arc<Workers>,
+    large_jobs: Arc<Workers>,
     reports: Sender<Report>,
     events: Rc<Events>,
     net: Rc<Net>,
@@ -118,11 +123,19 @@ pub(super) async fn drive(seat: Seat) {
     let mut this = Loop {
         id,
         clock: seat.clock,
-        net: Net::new(seat.limits, seat.clock, events.clone(), seat.guests, usize::from(id.0)),
+        net: Net::new(
+            seat.limits,
+            seat.clock,
+            events.clone(),
+            seat.guests,
+            seat.complaints,
+            usize::from(id.0),
+        ),
         disk,
         outgoing: seat.inboxes.iter().map(|_| Vec::new()).collect(),
         inboxes: seat.inboxes,
         compute_workers: seat.compute_workers,
+        large_jobs: seat.large_jobs,
         reports: seat.reports,
         events,
         held: VecDeque::new(),
@@ -270,9 +283,14 @@ impl Loop {
 
     fn compute(&self, op: OpId, what: Compute) {
         let Compute::Run(job) = what;
+        let workers = if job.is_large {
+            &self.large_jobs
+        } else {
+            &self.compute_workers
+        };
         let (inboxes, id) = (self.inboxes.clone(), usize::from(self.id.0));
-        self.compute_workers.give(move || {
-            let result = caught(job.0).unwrap_or_else(|panic| Box::new(ComputePanicked(panic)));
+        workers.give(move || {
+            let result = caught(job.run).unwrap_or_else(|panic| Box::new(ComputePanicked(panic)));
             inboxes[id].post(Mail::Computed { op, result });
         });
     }

@@ -31,6 +31,7 @@ mod accept;
 mod blocking;
 mod budget;
 mod clock;
+mod complaints;
 mod disk;
 mod drive;
 mod events;
@@ -53,6 +54,7 @@ pub use preflight::{Line, Needs, Verdict, preflight};
 use accept::{Acceptor, Sockets};
 use blocking::Folder;
 use clock::Clock;
+use complaints::Complaints;
 use drive::{Report, Seat};
 use folder_lock::FolderLock;
 use guests::Guests;
@@ -93,6 +95,7 @@ pub struct Broker {
     inboxes: Arc<[Inbox]>,
     reports: Receiver<Report>,
     guests: Arc<Guests>,
+    complaints: Arc<Complaints>,
     listener: Option<TcpListener>,
     acceptor: Arc<Mutex<Option<Acceptor>>>,
     running: usize,
@@ -136,6 +139,7 @@ fn try_run(config: &BrokerConfig, shard_config: impl Fn(Place) -> ShardConfig) -
         tracing::info!("{ready}, data in {}", config.data_dir());
     }
     broker.wait_stopped()?;
+    broker.complaints.end();
     tracing::info!("stopped cleanly");
     Ok(())
 }
@@ -336,11 +340,13 @@ fn start_on(
     let segment_files = (files / 2).min(FILES_PER_SHARD * u64::from(shards));
     let connections_max = config.max_connections.min((files - segment_files) as usize);
     let guests = Arc::new(Guests::new(cores.len(), connections_max, config.max_connections_per_ip));
+    let complaints = Arc::new(Complaints::default());
     let clock = Clock::start();
     let limits = config.limits(shards);
     let inboxes: Arc<[Inbox]> = (0..shards).map(|_| Inbox::new(shards)).collect();
     let (report, reports) = channel();
     let removers = Arc::new(Workers::start_detached("remove").map_err(system)?);
+    let large_jobs = Arc::new(Workers::start("compute-large", 1).map_err(system)?);
     for (id, &core) in (0..shards).map(ShardId).zip(&cores) {
         let seat = Seat {
             config: shard_config(Place {
@@ -364,9 +370,11 @@ fn start_on(
             removers: removers.clone(),
             disk_workers: Arc::new(Workers::start("disk", DISK_WORKERS).map_err(system)?),
             compute_workers: Arc::new(Workers::start("compute", COMPUTE_WORKERS).map_err(system)?),
+            large_jobs: large_jobs.clone(),
             open_files_max: (segment_files / u64::from(shards)) as usize,
             inboxes: inboxes.clone(),
             guests: guests.clone(),
+            complaints: complaints.clone(),
             reports: report.clone(),
         };
         // What spinning is for, messages of other shards, a single shard never gets; sockets and the disk may wake it.
@@ -381,6 +389,7 @@ fn start_on(
         cores,
         address,
         guests,
+        complaints,
         inboxes,
         reports,
         listener,
@@ -450,7 +459,12 @@ impl Broker {
         let Some(listener) = self.listener.take() else {
             return Err("the broker was already waited for".into());
         };
-        let acceptor = Acceptor::start(listener, self.inboxes.clone(), self.guests.clone());
+        let acceptor = Acceptor::start(
+            listener,
+            self.inboxes.clone(),
+            self.guests.clone(),
+            self.complaints.clone(),
+        );
         *lock(&self.acceptor) = Some(acceptor.map_err(|error| format!("cannot start accepting: {error}"))?);
         Ok(Some(Ready {
             address: self.address,

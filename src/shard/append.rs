@@ -6,6 +6,8 @@ use bytes::BytesMut;
 
 use crate::error::ErrorCode;
 use crate::log::AppendError;
+use crate::record::batch::HEADER_BYTES;
+use crate::record::compress::inflate_memory_bytes;
 use crate::record::{Batch, Codec, Compression, Limits, RecordError};
 use crate::types::{ConnId, LogId, Offset, OpId};
 
@@ -216,7 +218,8 @@ impl Shard {
                         self.stats.batches_on_worker += 1;
                         let client = self.appending[&pending.at.append].client;
                         let now_ms = self.now.wall_ms;
-                        let op = self.compute(client, Op::Checked(log), move || {
+                        let memory_bytes = check_memory_bytes(&records, recompress);
+                        let op = self.compute(client, Op::Checked(log), memory_bytes, move || {
                             let batch = Batch::check(records, &limits, now_ms)?;
                             recompressed(batch, recompress, &limits)
                         });
@@ -508,6 +511,16 @@ fn refused_batch(slot: usize, error: &RecordError, log_start: Offset) -> AppendO
         log_start: if is_without_log { -1 } else { log_start },
         ..AppendOutcome::refused(slot, error.code(), Some(error.to_string()))
     }
+}
+
+/// What checking a batch and compressing it anew take beyond the batch. How large its records are is not known yet.
+fn check_memory_bytes(records: &[u8], recompress: Option<Compression>) -> usize {
+    let Ok(codec) = Codec::from_id(claimed_codec(records)) else {
+        return 0;
+    };
+    let inflate = inflate_memory_bytes(codec, records.get(HEADER_BYTES..).unwrap_or_default());
+    let to = recompress.filter(|to| to.codec != codec);
+    inflate + to.map_or(0, Compression::memory_bytes_max)
 }
 
 /// The number of the codec that an unchecked batch claims: it is in the low bits of the attributes.

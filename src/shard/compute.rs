@@ -4,7 +4,8 @@
 //! the others and not for all of theirs.
 //!
 //! Invariants
-//! * At most [`COMPUTE_WORKERS`] jobs are given away; none waits while there are fewer.
+//! * At most [`COMPUTE_WORKERS`] jobs are given away, and one of them is a large one; none that may run waits while there
+//!   are fewer.
 //! * Whoever is in `waiting` has a job there.
 
 use std::any::Any;
@@ -15,7 +16,7 @@ use crate::types::{ConnId, LogId, OpId, ShardId};
 
 use super::Shard;
 use super::disk::Op;
-use super::effect::{COMPUTE_WORKERS, Compute, ComputeJob, ComputePanicked, ComputeReply, Effect};
+use super::effect::{COMPUTE_WORKERS, Compute, ComputeJob, ComputePanicked, ComputeReply, Effect, JOB_BYTES_MAX};
 use super::message::Asker;
 
 /// What batches may inflate to on the loop in one round.
@@ -33,6 +34,8 @@ pub struct Computing {
     /// What batches may still inflate to on the loop in this round.
     pub inline_left: usize,
     running: usize,
+    /// The job that takes much memory.
+    large: Option<OpId>,
     waiting: VecDeque<(Client, VecDeque<(OpId, ComputeJob)>)>,
 }
 
@@ -41,6 +44,7 @@ impl Default for Computing {
         Computing {
             inline_left: INFLATED_BYTES_PER_ROUND,
             running: 0,
+            large: None,
             waiting: VecDeque::new(),
         }
     }
@@ -63,26 +67,47 @@ impl Computing {
         if self.running == COMPUTE_WORKERS {
             return None;
         }
-        let (client, mut jobs) = self.waiting.pop_front()?;
-        let next = jobs.pop_front();
+        let may_run = |jobs: &VecDeque<(OpId, ComputeJob)>| {
+            let (_, job) = jobs.front().expect("whoever waits has a job");
+            !job.is_large || self.large.is_none()
+        };
+        let at = self.waiting.iter().position(|(_, jobs)| may_run(jobs))?;
+        let (client, mut jobs) = self.waiting.remove(at).expect("just found");
+        let (op, job) = jobs.pop_front().expect("whoever waits has a job");
         if !jobs.is_empty() {
             self.waiting.push_back((client, jobs));
         }
         self.running += 1;
-        next
+        if job.is_large {
+            self.large = Some(op);
+        }
+        Some((op, job))
+    }
+
+    fn done(&mut self, op: OpId) {
+        self.running -= 1;
+        if self.large == Some(op) {
+            self.large = None;
+        }
     }
 }
 
 impl Shard {
-    /// Runs `job` on a worker thread; what it gives comes to [`Shard::computed`].
+    /// Runs `job`, which takes `memory_bytes` beyond what it holds now, on a worker thread; what it gives comes to
+    /// [`Shard::computed`].
     pub(super) fn compute<T: Any + Send>(
         &mut self,
         client: Client,
         op: Op,
+        memory_bytes: usize,
         job: impl FnOnce() -> T + Send + 'static,
     ) -> OpId {
         let op = self.new_op(op);
-        let job = ComputeJob(Box::new(move || Box::new(job())));
+        let job = ComputeJob {
+            run: Box::new(move || Box::new(job())),
+            is_large: memory_bytes > JOB_BYTES_MAX,
+        };
+        self.stats.large_jobs += u64::from(job.is_large);
         self.computing.push(client, op, job);
         self.give_jobs_away();
         op
@@ -96,14 +121,14 @@ impl Shard {
     }
 
     pub(super) fn computed(&mut self, op: OpId, result: ComputeReply) {
-        self.computing.running -= 1;
+        self.computing.done(op);
         self.give_jobs_away();
         match self.ops.remove(&op).expect("work completes once") {
             Op::Checked(log) => {
                 let checked = finished(log, result).unwrap_or(Err(RecordError::Unchecked));
                 self.checked(op, log, checked);
             }
-            Op::LookedUp { listing, index, log } => self.looked_up(listing, index, log, finished(log, result)),
+            Op::LookedUp { at, log } => self.looked_up(at, log, finished(log, result)),
             _ => unreachable!("work of the disk completes as Disk"),
         }
         if self.is_stopping() {
@@ -133,13 +158,23 @@ fn finished<T: Any>(log: LogId, reply: ComputeReply) -> Option<T> {
 mod tests {
     use super::*;
 
+    fn job(is_large: bool) -> ComputeJob {
+        ComputeJob {
+            run: Box::new(|| Box::new(())),
+            is_large,
+        }
+    }
+
+    fn of(conn: u64) -> Client {
+        Client::Connection(ShardId(0), ConnId(conn))
+    }
+
     #[test]
     fn clients_take_turns() {
         let mut computing = Computing::default();
-        let of = |conn| Client::Connection(ShardId(0), ConnId(conn));
         let mut push = |conn, ops: std::ops::Range<u64>| {
             for op in ops {
-                computing.push(of(conn), OpId(op), ComputeJob(Box::new(|| Box::new(()))));
+                computing.push(of(conn), OpId(op), job(false));
             }
         };
         push(1, 10..15);
@@ -150,9 +185,26 @@ mod tests {
             given.push(op.0);
             if computing.running == COMPUTE_WORKERS {
                 assert!(computing.pop().is_none());
-                computing.running -= 1;
+                computing.done(op);
             }
         }
         assert_eq!(given, [10, 20, 30, 11, 21, 12, 13, 14]);
+    }
+
+    #[test]
+    fn one_large_job_at_a_time_and_the_small_ones_pass_it() {
+        let mut computing = Computing::default();
+        for (conn, op, is_large) in [(1, 10, true), (2, 20, true), (3, 30, false), (3, 31, false)] {
+            computing.push(of(conn), OpId(op), job(is_large));
+        }
+        let mut next = |done: Option<u64>| {
+            done.into_iter().for_each(|op| computing.done(OpId(op)));
+            computing.pop().map(|(op, _)| op.0)
+        };
+        assert_eq!(next(None), Some(10));
+        assert_eq!(next(None), Some(30));
+        assert_eq!(next(Some(30)), Some(31));
+        assert_eq!(next(Some(31)), None, "the other large one waits");
+        assert_eq!(next(Some(10)), Some(20));
     }
 }

@@ -225,7 +225,14 @@ pub enum Compute {
 }
 
 /// A closure over owned bytes; it must not panic and must be bounded.
-pub struct ComputeJob(pub Box<dyn FnOnce() -> ComputeReply + Send>);
+pub struct ComputeJob {
+    pub run: Box<dyn FnOnce() -> ComputeReply + Send>,
+    /// It takes more than [`JOB_BYTES_MAX`] of memory: one such job of all shards runs at a time, whatever it takes then.
+    pub is_large: bool,
+}
+
+/// What a job takes, beyond the batch that it is about, to run beside others.
+pub const JOB_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 impl std::fmt::Debug for ComputeJob {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

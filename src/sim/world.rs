@@ -465,7 +465,7 @@ impl World {
                 self.round(shard, Some(Event::Disk { op, result }));
             }
             Item::Compute(shard, op, Compute::Run(job)) => {
-                let result = (job.0)();
+                let result = (job.run)();
                 self.round(shard, Some(Event::Computed { op, result }));
             }
         }
