@@ -179,9 +179,12 @@ fn log_to_stderr(level: LogLevel) {
     let targets = Targets::new()
         .with_default(level)
         .with_target("glommio", LevelFilter::ERROR);
+    // https://no-color.org: any value but the empty one asks for plain text.
+    let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let is_coloured = std::io::stderr().is_terminal() && !no_color;
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_target(false)
-        .with_ansi(std::io::stderr().is_terminal());
+        .with_ansi(is_coloured);
     tracing_subscriber::registry().with(lines.with_filter(targets)).init();
 }

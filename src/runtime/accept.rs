@@ -9,17 +9,16 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::blocking::check;
+use super::complaints::Complaints;
 use super::guests::Guests;
 use super::inbox::{Inbox, Mail};
 use crate::config::Endpoint;
 
 /// How long to wait when the system has no descriptor left: accepting would fail again at once.
 const PAUSE: Duration = Duration::from_millis(100);
-/// Repeated troubles are logged once in this time.
-const QUIET: Duration = Duration::from_secs(10);
 
 pub(super) struct Acceptor {
     listener: Arc<TcpListener>,
@@ -77,12 +76,13 @@ impl Acceptor {
         listener: TcpListener,
         inboxes: Arc<[Inbox]>,
         guests: Arc<Guests>,
+        complaints: Arc<Complaints>,
     ) -> std::io::Result<Acceptor> {
         let listener = Arc::new(listener);
         let stop = Arc::new(AtomicBool::new(false));
         let (theirs, told) = (listener.clone(), stop.clone());
         let thread = std::thread::Builder::new().name("accept".into());
-        let thread = thread.spawn(move || accept(&theirs, &inboxes, &guests, &told))?;
+        let thread = thread.spawn(move || accept(&theirs, &inboxes, &guests, &complaints, &told))?;
         Ok(Acceptor {
             listener,
             stop,
@@ -114,14 +114,7 @@ fn shut(listener: &TcpListener) {
     }
 }
 
-fn accept(listener: &TcpListener, inboxes: &[Inbox], guests: &Guests, stop: &AtomicBool) {
-    let mut complained: Option<Instant> = None;
-    let mut complain = |what: String| {
-        if complained.is_none_or(|at| at.elapsed() > QUIET) {
-            complained = Some(Instant::now());
-            tracing::warn!("{what}");
-        }
-    };
+fn accept(listener: &TcpListener, inboxes: &[Inbox], guests: &Guests, complaints: &Complaints, stop: &AtomicBool) {
     while !stop.load(Ordering::SeqCst) {
         match listener.accept() {
             Ok((stream, peer)) => {
@@ -132,14 +125,14 @@ fn accept(listener: &TcpListener, inboxes: &[Inbox], guests: &Guests, stop: &Ato
                 }
                 match guests.admit(peer.ip()) {
                     Ok(shard) => inboxes[shard].post(Mail::Accepted { stream, peer }),
-                    Err(why) => complain(format!("refused a connection from {peer}: {why}")),
+                    Err(why) => complaints.say(&format!("refused a connection from {peer}"), &why),
                 }
             }
             Err(_) if stop.load(Ordering::SeqCst) => return,
             // Gone before we looked.
             Err(error) if matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::Interrupted) => {}
             Err(error) => {
-                complain(format!("cannot accept connections: {error}{}", advice(&error)));
+                complaints.say("cannot accept connections", &format!("{error}{}", advice(&error)));
                 std::thread::sleep(PAUSE);
             }
         }
@@ -180,7 +173,7 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let inboxes: Arc<[Inbox]> = (0..3).map(|_| Inbox::new(3)).collect();
         let guests = Arc::new(Guests::new(3, 9, usize::MAX));
-        let mut acceptor = Acceptor::start(listener, inboxes.clone(), guests).unwrap();
+        let mut acceptor = Acceptor::start(listener, inboxes.clone(), guests, Arc::default()).unwrap();
         let clients: Vec<TcpStream> = (0..9).map(|_| TcpStream::connect(address).unwrap()).collect();
         for inbox in &*inboxes {
             let mut taken = Taken::default();

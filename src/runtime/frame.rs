@@ -27,10 +27,30 @@ pub(super) struct Frames {
 
 /// The connection sent a length that no request has.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("its frame claims {claimed} bytes, allowed are 1 to {max} (socket.request.max.bytes)")]
+#[error("{}", self.words())]
 pub(super) struct BadLength {
     claimed: i32,
     max: usize,
+}
+
+impl BadLength {
+    /// People send other protocols here by mistake; those that they are most likely to send are called by their names.
+    fn words(&self) -> String {
+        match &self.claimed.to_be_bytes() {
+            b"GET " | b"POST" | b"PUT " | b"HEAD" | b"DELE" | b"OPTI" | b"PATC" | b"CONN" | b"TRAC" | b"PRI " => {
+                "it sent an HTTP request, and this port speaks Kafka's protocol: check the address that was meant"
+                    .into()
+            }
+            // A record of a handshake, TLS 1.0 to 1.3 by its outer version.
+            [0x16, 0x03, 0..=4, _] => "it began a TLS handshake, and this listener is plain text: set \
+                                       security.protocol=PLAINTEXT in the client"
+                .into(),
+            _ => format!(
+                "its frame claims {} bytes, allowed are 1 to {} (socket.request.max.bytes)",
+                self.claimed, self.max
+            ),
+        }
+    }
 }
 
 /// What to receive next.
@@ -211,6 +231,17 @@ mod tests {
         frames.feed(&(100i32 << 20).to_be_bytes(), &mut |_| ()).unwrap();
         let (frame, _) = frames.frame.as_ref().unwrap();
         assert!(frame.capacity() <= RESERVE_BYTES);
+    }
+
+    #[test]
+    fn other_protocols_are_called_by_their_names() {
+        let words = |first: [u8; 4]| {
+            let refused = Frames::new(100 << 20).feed(&first, &mut |_| ());
+            refused.unwrap_err().to_string()
+        };
+        assert!(words(*b"GET ").contains("HTTP"));
+        assert!(words([0x16, 3, 1, 2]).contains("TLS"));
+        assert!(words(*b"SSH-").starts_with("its frame claims 1397966893 bytes"));
     }
 
     #[test]

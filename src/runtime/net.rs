@@ -30,6 +30,7 @@ use hashbrown::HashMap;
 
 use super::budget::Budget;
 use super::clock::Clock;
+use super::complaints::Complaints;
 use super::events::Events;
 use super::frame::{Frames, Want};
 use super::guests::Guests;
@@ -83,6 +84,7 @@ pub(super) struct Net {
     unsent_bytes: Cell<usize>,
     events: Rc<Events>,
     guests: Arc<Guests>,
+    complaints: Arc<Complaints>,
     shard: usize,
     stopping: Cell<bool>,
 }
@@ -126,7 +128,14 @@ enum End {
 }
 
 impl Net {
-    pub(super) fn new(limits: Limits, clock: Clock, events: Rc<Events>, guests: Arc<Guests>, shard: usize) -> Rc<Net> {
+    pub(super) fn new(
+        limits: Limits,
+        clock: Clock,
+        events: Rc<Events>,
+        guests: Arc<Guests>,
+        complaints: Arc<Complaints>,
+        shard: usize,
+    ) -> Rc<Net> {
         Rc::new(Net {
             budget: RefCell::new(Budget::new(limits.request_memory_bytes, limits.waiting_bytes_max)),
             limits,
@@ -138,6 +147,7 @@ impl Net {
             unsent_bytes: Cell::new(0),
             events,
             guests,
+            complaints,
             shard,
             stopping: Cell::new(false),
         })
@@ -222,7 +232,7 @@ impl Net {
     pub(super) fn close(&self, id: ConnId, why: String) {
         let Some(conn) = self.find(id) else { return };
         if !why.is_empty() {
-            tracing::warn!("connection from {} closed: {why}", conn.peer);
+            self.complain(conn.peer, &why);
         }
         let mut state = conn.state.borrow_mut();
         state.closing = true;
@@ -255,8 +265,13 @@ impl Net {
         !self.unsent.borrow().is_empty()
     }
 
+    fn complain(&self, peer: SocketAddr, why: &str) {
+        self.complaints.say(&format!("connection from {peer} closed"), why);
+    }
+
     /// Closes connections that are idle or that have stopped in the middle of a frame. To be called about once a second.
     pub(super) fn tick(&self) {
+        self.complaints.tick();
         let now_us = self.clock.mono_us();
         for conn in self.conns.borrow().values() {
             let mut state = conn.state.borrow_mut();
@@ -308,7 +323,7 @@ impl Net {
 async fn serve(net: Rc<Net>, conn: Rc<Conn>) {
     let end = poll_fn(|cx| conn.state.borrow_mut().poll(&net, conn.id, cx)).await;
     if let End::Because(why) = end {
-        tracing::warn!("connection from {} closed: {why}", conn.peer);
+        net.complain(conn.peer, &why);
     }
     net.conns.borrow_mut().remove(&conn.id);
     let held = std::mem::take(&mut conn.state.borrow_mut().held);
@@ -649,7 +664,7 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let inboxes: Arc<[Inbox]> = [Inbox::new(1)].into();
         let guests = Arc::new(Guests::new(1, 10_000, usize::MAX));
-        let _acceptor = Acceptor::start(listener, inboxes.clone(), guests.clone()).unwrap();
+        let _acceptor = Acceptor::start(listener, inboxes.clone(), guests.clone(), Arc::default()).unwrap();
         let theirs = inboxes.clone();
         let server = std::thread::spawn(move || {
             let executor = LocalExecutorBuilder::new(Placement::Unbound)
@@ -658,7 +673,7 @@ mod tests {
                 .unwrap();
             executor.run(async move {
                 let events = Rc::new(Events::default());
-                let net = Net::new(limits, Clock::start(), events.clone(), guests, 0);
+                let net = Net::new(limits, Clock::start(), events.clone(), guests, Arc::default(), 0);
                 let (mut taken, mut round) = (Taken::default(), VecDeque::new());
                 let mut known = std::collections::BTreeSet::new();
                 let mut stopping = false;

@@ -350,7 +350,7 @@ impl Shard {
             is_told: false,
         };
         let id = self.new_id();
-        tracing::info!("{}: deleted, its files go in {delay_ms} ms", partition.name());
+        tracing::debug!("{}: deleted, its files go in {delay_ms} ms", partition.name());
         self.folders.removals.insert(id, removal);
         self.want_drop(log);
     }

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::controller::snapshot::SnapshotId;
-use crate::controller::{Controller, Decision, Image, Replay, batch, snapshot};
+use crate::controller::{Controller, Decision, Delta, Image, Replay, batch, snapshot};
 use crate::journal;
 use crate::record::{Batch, StampedBatch};
 use crate::types::{LogId, Offset, ShardId};
@@ -405,6 +405,9 @@ impl Shard {
             // Said to be held once its logs are recovered.
             return self.boot_image();
         }
+        if self.config.id == CONTROLLER {
+            tell_of_topics(&Delta::between(&before, &self.image));
+        }
         self.follow_image(&before);
         self.serve_if_registered();
         if self.config.id == CONTROLLER {
@@ -414,6 +417,44 @@ impl Shard {
         }
     }
 }
+
+/// One line for each topic that was created, grown or deleted; one for all beyond [`TOPICS_TOLD_MAX`].
+fn tell_of_topics(delta: &Delta) {
+    let mut lines: Vec<String> = Vec::new();
+    let deleted = delta.deleted.iter();
+    lines.extend(deleted.map(|topic| {
+        let partitions = topic.partitions.len();
+        format!(
+            "topic {} ({}) deleted, with {partitions} partitions",
+            topic.name, topic.id
+        )
+    }));
+    for (at, created) in delta.created.iter().enumerate() {
+        let topic = &created.topic;
+        if at > 0 && delta.created[at - 1].topic.id == topic.id {
+            continue;
+        }
+        let (partitions, is_new) = (topic.partitions.len(), created.partition == 0);
+        lines.push(match is_new {
+            true => format!(
+                "topic {} ({}) created, with {partitions} partitions",
+                topic.name, topic.id
+            ),
+            false => format!("topic {} has {partitions} partitions now", topic.name),
+        });
+    }
+    let more = lines.len().saturating_sub(TOPICS_TOLD_MAX);
+    lines
+        .iter()
+        .take(TOPICS_TOLD_MAX)
+        .for_each(|line| tracing::info!("{line}"));
+    if more > 0 {
+        tracing::info!("{more} more topics were created, grown or deleted at the same time");
+    }
+}
+
+/// What one request changes in more topics than these is one line.
+const TOPICS_TOLD_MAX: usize = 20;
 
 fn split<R>(decision: Decision<R>, reply: impl FnOnce(R) -> AdminReply) -> (Vec<MetadataRecord>, AdminReply) {
     (decision.records, reply(decision.reply))

@@ -6,14 +6,18 @@ use tidemill::error::ErrorCode;
 use tidemill::wire::connect::{ApiVersionsRequest, ApiVersionsResponse};
 use tidemill::wire::frame;
 
-use crate::broker::{Broker, complaints, wait_for};
+use crate::broker::{Broker, complaints, signal, wait_for};
 use crate::client::{Client, Neighbour};
 
 const METADATA: i16 = 3;
 const API_VERSIONS: i16 = 18;
 
+/// Every connection that is closed is logged at this level, while of each kind only the first is a warning.
+const EACH: &str = "tidemill.log.level=debug";
+
 fn broker(settings: &[&str]) -> (tempfile::TempDir, Broker, Neighbour) {
     let folder = tempfile::tempdir().unwrap();
+    let settings = &[settings, &[EACH]].concat();
     let broker = Broker::start(folder.path(), settings);
     let neighbour = Neighbour::new(broker.address());
     (folder, broker, neighbour)
@@ -23,11 +27,16 @@ fn broker(settings: &[&str]) -> (tempfile::TempDir, Broker, Neighbour) {
 fn closed_lines(broker: &Broker, words: &str) -> usize {
     let log = broker.log();
     log.lines()
-        .filter(|line| line.contains("closed: ") && line.contains(words))
+        .filter(|line| line.contains("closed: ") && line.contains(words) && !is_count(line))
         .count()
 }
 
-/// As many closed connections as expected, each with its one line, and no other line.
+/// What is said of those that were not warned of one by one.
+fn is_count(line: &str) -> bool {
+    line.contains(" more times, the last time: ") || line.contains("once more: ")
+}
+
+/// As many closed connections as expected, each with its one line, and no warning of anything else.
 #[track_caller]
 fn expect_lines(broker: Broker, expected: &[(&str, usize)]) {
     for (words, count) in expected {
@@ -36,11 +45,57 @@ fn expect_lines(broker: Broker, expected: &[(&str, usize)]) {
         });
     }
     let log = broker.stop();
-    assert_eq!(
-        complaints(&log).len(),
-        expected.iter().map(|(_, count)| count).sum::<usize>(),
-        "{log}"
-    );
+    let complaints = complaints(&log);
+    let is_expected = |line: &&str| expected.iter().any(|(words, _)| line.contains(words));
+    assert!(complaints.iter().all(is_expected), "{log}");
+    assert!(complaints.len() >= expected.len(), "{log}");
+}
+
+#[test]
+fn a_flood_of_bad_connections_is_one_line_and_a_count() {
+    const CONNECTIONS: usize = 2000;
+    let folder = tempfile::tempdir().unwrap();
+    let broker = Broker::start(folder.path(), &[]);
+    let mut neighbour = Neighbour::new(broker.address());
+    for number in 0..CONNECTIONS as i32 {
+        let mut client = Client::connect(broker.address());
+        client.send(&(-1 - number).to_be_bytes());
+        client.expect_closed();
+    }
+    neighbour.is_served();
+    let log = broker.stop();
+    let complaints = complaints(&log);
+    // One more pair of them for each ten seconds that this took.
+    assert!((2..20).contains(&complaints.len()), "{log}");
+    let counted: usize = (complaints.iter())
+        .filter_map(|line| {
+            line.split_once(" more times")?
+                .0
+                .rsplit(' ')
+                .next()?
+                .parse::<usize>()
+                .ok()
+        })
+        .sum();
+    let said = complaints.iter().filter(|line| !line.contains(" more times, ")).count();
+    assert_eq!(counted + said, CONNECTIONS, "{log}");
+}
+
+/// With a place for 50, those who came behind them were let in a second later.
+#[test]
+fn a_rush_of_connects_while_the_broker_is_busy() {
+    let (_folder, broker, mut neighbour) = broker(&[]);
+    signal("STOP", broker.pid());
+    let address = broker.address().parse().unwrap();
+    let rush: Vec<_> = (0..500)
+        .map(|_| std::net::TcpStream::connect_timeout(&address, Duration::from_millis(900)))
+        .collect();
+    signal("CONT", broker.pid());
+    let refused = rush.iter().filter(|connected| connected.is_err()).count();
+    assert_eq!(refused, 0);
+    neighbour.is_served();
+    drop(rush);
+    broker.stop();
 }
 
 #[test]
@@ -80,7 +135,12 @@ fn other_protocols_are_told_by_a_close() {
     }
     expect_lines(
         broker,
-        &[("its frame claims", 3), ("the request's header cannot be read", 5)],
+        &[
+            ("it sent an HTTP request", 1),
+            ("it began a TLS handshake", 1),
+            ("its frame claims", 1),
+            ("the request's header cannot be read", 5),
+        ],
     );
 }
 

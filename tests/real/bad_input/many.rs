@@ -196,7 +196,7 @@ fn end(broker: Broker) {
 fn more_elements_than_a_request_may_have() {
     const PRODUCE: i16 = 0;
     const METADATA: i16 = 3;
-    let (_folder, broker, mut neighbour) = broker(&[]);
+    let (_folder, broker, mut neighbour) = broker(&["tidemill.log.level=debug"]);
     // Names of two bytes; and three arrays in one another, all but the innermost with one element.
     let names = |count: usize| [&(count as i32).to_be_bytes()[..], &vec![0; 2 * count]].concat();
     let partitions = |count: usize| {
