@@ -197,9 +197,35 @@ impl Random {
     }
 }
 
+/// A text of a client's in a message or a line of the log: of a long one the beginning and its length, so that an answer is
+/// not much larger than what it answers.
+pub struct Excerpt<'a>(pub &'a str);
+
+impl fmt::Display for Excerpt<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const WHOLE_BYTES_MAX: usize = 300;
+        const BYTES: usize = 100;
+        let Excerpt(text) = self;
+        match text.len() {
+            ..=WHOLE_BYTES_MAX => f.write_str(text),
+            length => write!(f, "{}... ({length} bytes)", &text[..text.floor_char_boundary(BYTES)]),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_excerpt_is_short_and_says_of_what() {
+        assert_eq!(Excerpt("name").to_string(), "name");
+        let long = "ä".repeat(20_000);
+        assert_eq!(
+            Excerpt(&long).to_string(),
+            format!("{}... (40000 bytes)", "ä".repeat(50))
+        );
+    }
 
     #[test]
     fn uuid_text_is_kafkas() {

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::LazyLock;
 
 use super::table;
+use crate::types::Excerpt;
 
 /// Every setting of the broker and of topics, topics first, each scope in the order of its table.
 pub static SETTINGS: LazyLock<Vec<Setting>> = LazyLock::new(table::all);
@@ -206,6 +207,10 @@ pub fn setting(scope: Scope, key: &str) -> Option<&'static Setting> {
 
 /// The known key that is fewest edits away from `key`, if it is close enough to be what was meant.
 pub fn nearest_key(scope: Scope, key: &str) -> Option<&'static str> {
+    // Counting the edits costs as much as both lengths multiplied, and a client may send thousands of long names.
+    if key.len() > MISSPELT_BYTES_MAX {
+        return None;
+    }
     let renamed = match key {
         "broker.id" => Some("node.id"),
         "port" | "host.name" => Some("listeners"),
@@ -229,6 +234,9 @@ pub fn nearest_key(scope: Scope, key: &str) -> Option<&'static str> {
     let is_near = |&(distance, _): &(usize, _)| distance <= 2 + key.len() / 5;
     renamed.or_else(|| nearest().filter(is_near).map(|(_, meant)| meant))
 }
+
+/// No key is so long, however misspelt.
+const MISSPELT_BYTES_MAX: usize = 100;
 
 /// Levenshtein's distance, with a swap of neighbours counted as one edit.
 fn edit_distance(a: &str, b: &str) -> usize {
@@ -315,9 +323,11 @@ impl ConfigError {
                     Scope::Topic => "topic",
                     Scope::Broker => "broker",
                 };
+                let key = Excerpt(key);
                 format!("Unknown {scope} config name: {key}{}", did_you_mean(*nearest))
             }
             ConfigError::BadValue { key, value, reason, .. } => {
+                let (key, value) = (Excerpt(key), Excerpt(value));
                 format!("Invalid value {value} for configuration {key}: {reason}")
             }
             ConfigError::BadLine { reason, .. } => reason.clone(),

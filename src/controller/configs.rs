@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 
 use crate::config::{BrokerConfig, ConfigError, Kind, Overrides, Scope, TopicConfig, setting};
 use crate::error::ErrorCode;
+use crate::types::Excerpt;
 use crate::types::NodeId;
 use crate::wire::configs::*;
 use crate::wire::metadata_records::{ConfigRecord, MetadataRecord};
@@ -165,7 +166,7 @@ impl Controller {
         if !without_value.is_empty() {
             return Err(invalid_request(format!(
                 "Null value not supported for : {}",
-                without_value.join(", ")
+                joined(&without_value)
             )));
         }
         let resource = self.resource(image, wanted)?;
@@ -270,7 +271,7 @@ impl Controller {
         if !fixed_at_start.is_empty() {
             let why = format!(
                 "Cannot update these configs dynamically: Set({})",
-                fixed_at_start.join(", ")
+                joined(&fixed_at_start)
             );
             return Err(invalid_request(why));
         }
@@ -295,6 +296,13 @@ impl Controller {
     }
 }
 
+/// Names for a message, as many of a client's as one has room for.
+fn joined(names: &[&str]) -> String {
+    let shown: Vec<String> = names.iter().take(20).map(|name| Excerpt(name).to_string()).collect();
+    let more = if names.len() > shown.len() { ", ..." } else { "" };
+    shown.join(", ") + more
+}
+
 fn invalid_request(why: impl Into<String>) -> ApiError {
     ApiError::new(ErrorCode::InvalidRequest, why)
 }
@@ -317,10 +325,12 @@ pub(super) fn check_value_size(value: &str) -> Result<(), ApiError> {
 fn check_broker_name(name: &str, node_id: NodeId) -> Result<(), ApiError> {
     match ConfigResource::broker_id(name) {
         None => Err(invalid_request(format!(
-            "Node id must be an integer, but it is: {name}"
+            "Node id must be an integer, but it is: {}",
+            Excerpt(name)
         ))),
         Some(id) if id != node_id => Err(invalid_request(format!(
-            "Unexpected broker id, expected {node_id}, but received {name}"
+            "Unexpected broker id, expected {node_id}, but received {}",
+            Excerpt(name)
         ))),
         Some(_) => Ok(()),
     }
@@ -344,6 +354,7 @@ fn altered_list(
         } else {
             "SUBTRACT"
         };
+        let key = Excerpt(key);
         let why = format!("Can't {operation} to key {key} because its type is not LIST.");
         return Err(ApiError::new(ErrorCode::InvalidConfig, why));
     };

@@ -43,7 +43,7 @@ impl Controller {
     }
 }
 
-const MESSAGE_BYTES_MAX: usize = 4000;
+const MESSAGE_BYTES_MAX: usize = 1000;
 
 /// A code and what to say with it, for one topic or resource of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,6 +60,7 @@ impl ApiError {
         if message.len() > MESSAGE_BYTES_MAX {
             message.truncate(message.floor_char_boundary(MESSAGE_BYTES_MAX));
             message.push_str(" ...");
+            message.shrink_to_fit();
         }
         ApiError {
             code,

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::config::{self, Described, Overrides};
 use crate::error::ErrorCode;
+use crate::types::Excerpt;
 use crate::wire::configs::*;
 
 use super::decide::ApiError;
@@ -54,8 +55,9 @@ fn described(image: &Image, resource: &DescribeConfigsResource) -> Result<Vec<De
         Some(ResourceKind::Broker) => {
             let ours = image.node_id;
             match ConfigResource::broker_id(name) {
-                None => return invalid(format!("Broker id must be an integer, but it is: {name}")),
+                None => return invalid(format!("Broker id must be an integer, but it is: {}", Excerpt(name))),
                 Some(id) if id != ours => {
+                    let name = Excerpt(name);
                     let why = format!("Unexpected broker id, expected {ours} or empty string, but received {name}");
                     return invalid(why);
                 }
@@ -66,7 +68,10 @@ fn described(image: &Image, resource: &DescribeConfigsResource) -> Result<Vec<De
         Some(ResourceKind::BrokerLogger | ResourceKind::ClientMetrics | ResourceKind::Group) => Vec::new(),
         None => {
             let kind = resource.resource_type;
-            return invalid(format!("Unexpected resource type {kind} for resource {name}"));
+            return invalid(format!(
+                "Unexpected resource type {kind} for resource {}",
+                Excerpt(name)
+            ));
         }
     };
     if let Some(keys) = resource.configuration_keys.as_ref().filter(|keys| !keys.is_empty()) {

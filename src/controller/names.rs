@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::image::Image;
+use crate::types::Excerpt;
 
 const NAME_CHARS_MAX: usize = 249;
 
@@ -23,6 +24,7 @@ pub fn check(name: &str) -> Result<(), String> {
     } else if name == "." || name == ".." {
         format!("'{name}' is not allowed")
     } else if name.encode_utf16().count() > NAME_CHARS_MAX {
+        let name = Excerpt(name);
         format!("the length of '{name}' is longer than the max allowed length {NAME_CHARS_MAX}")
     } else if !name
         .bytes()
