@@ -36,14 +36,10 @@ fn large(codec: Codec, bytes: usize) -> Bytes {
 fn the_costliest_compression_that_a_client_may_set() {
     const CLIENTS: usize = 4;
     let (_folder, broker, mut neighbour) = broker();
-    let topic = [
-        ("compression.type", "zstd"),
-        ("compression.zstd.level", "22"),
-        ("max.message.bytes", "2097152"),
-    ];
+    let topic = [("compression.type", "zstd"), ("compression.zstd.level", "22")];
     Client::connect(broker.address()).create("costly", CLIENTS as i32, &topic);
     // Of a content that is not known to be smaller, an encoder of this level takes 750 MB.
-    let batch = large(Codec::Lz4, 2_500_000);
+    let batch = large(Codec::Lz4, 400_000);
     std::thread::scope(|scope| {
         let clients: Vec<_> = (0..CLIENTS as i32)
             .map(|partition| {
