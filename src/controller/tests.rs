@@ -902,7 +902,7 @@ fn what_a_client_wrote_is_cut_in_messages() {
     for name in ["x".repeat(32_767), "é".repeat(16_383)] {
         let (code, why) = process.refused(topic(&name, 1));
         assert_eq!(code, 17);
-        assert!(why.len() < 4010 && why.ends_with(" ..."), "{} bytes", why.len());
+        assert!(why.len() < 300 && why.contains("bytes)"), "{} bytes: {why}", why.len());
     }
     // The answer can be written.
     let results = process.create(vec![topic(&"x".repeat(32_767), 1)]);

@@ -261,7 +261,7 @@ mod tests {
             read = next;
             pieces += 1;
         }
-        assert_eq!(pieces, 6);
+        assert_eq!(pieces, 5);
         assert_eq!(read.view(of(&read)).unwrap(), content[100..]);
         assert!(read.go_on(&Bytes::new(), batch_bytes, 1, 1).is_none());
     }
