@@ -33,6 +33,7 @@ mod compute;
 mod connection;
 #[cfg(test)]
 pub(crate) mod contract;
+mod coordinators;
 mod disk;
 pub mod effect;
 mod fetch;

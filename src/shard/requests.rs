@@ -129,6 +129,7 @@ impl Shard {
             DescribeCluster => self.describe_cluster(request, &decode(&body, request.version)?),
             DescribeTopicPartitions => self.describe_topic_partitions(request, &decode(&body, request.version)?),
             DescribeConfigs => self.describe_configs(request, &decode(&body, request.version)?),
+            FindCoordinator => self.find_coordinator(request, decode(&body, request.version)?),
             InitProducerId => self.init_producer_id(request, decode(&body, request.version)?),
             CreateTopics | DeleteTopics | CreatePartitions | AlterConfigs | IncrementalAlterConfigs => {
                 self.administer(request, &body)?;
@@ -219,10 +220,8 @@ impl Shard {
     }
 }
 
-/// Reads a whole request; bytes behind it are an error.
+/// Reads a request. Bytes behind it are passed over, as in Kafka: librdkafka 2.2 to 2.16 sends three of them when it asks
+/// for the metadata of all topics (versions 9 and newer).
 pub(super) fn decode<M: WireMessage>(body: &Bytes, version: i16) -> Result<M, WireError> {
-    let mut reader = Reader::sharing(body);
-    let message = M::decode(&mut reader, version)?;
-    reader.finish()?;
-    Ok(message)
+    M::decode(&mut Reader::sharing(body), version)
 }

@@ -123,7 +123,7 @@ apis! {
     Metadata = 3, MetadataRequest => MetadataResponse, serves "0-13";
     OffsetCommit = 8, OffsetCommitRequest => OffsetCommitResponse, serves "none";
     OffsetFetch = 9, OffsetFetchRequest => OffsetFetchResponse, serves "none";
-    FindCoordinator = 10, FindCoordinatorRequest => FindCoordinatorResponse, serves "none";
+    FindCoordinator = 10, FindCoordinatorRequest => FindCoordinatorResponse, serves "0-6";
     JoinGroup = 11, JoinGroupRequest => JoinGroupResponse, serves "none";
     Heartbeat = 12, HeartbeatRequest => HeartbeatResponse, serves "none";
     LeaveGroup = 13, LeaveGroupRequest => LeaveGroupResponse, serves "none";

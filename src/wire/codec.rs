@@ -4,6 +4,9 @@
 //! not hold. Byte fields are pieces of the frame, not copies, when it reads from [`Bytes`]. A [`Writer`] appends to a
 //! [`BytesMut`].
 
+use std::borrow::Cow;
+use std::ops::Range;
+
 use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::types::Uuid;
@@ -24,7 +27,9 @@ pub enum WireError {
     UnexpectedNull { at: usize },
     #[error("a variable-length number at byte {at} does not end where it must")]
     Varint { at: usize },
-    #[error("a string at byte {at} is not valid UTF-8")]
+    #[error(
+        "a string at byte {at} is not valid UTF-8, and too long with the characters that would stand for what is wrong"
+    )]
     Utf8 { at: usize },
     #[error("{left} bytes are left over at byte {at}")]
     TrailingBytes { at: usize, left: usize },
@@ -91,7 +96,8 @@ impl<'a> Reader<'a> {
         self.bytes.len() - self.at
     }
 
-    /// Nothing may be left.
+    /// Nothing may be left: for what is ours or stored. What stands behind a client's request is not for us (see
+    /// `shard::requests`).
     pub fn finish(&self) -> Result<(), WireError> {
         match self.left() {
             0 => Ok(()),
@@ -215,14 +221,19 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A string or null, as a view of the bytes.
-    pub fn str(&mut self, flexible: bool) -> Result<Option<&'a str>, WireError> {
-        let Some(length) = self.length(flexible, false)? else {
+    /// A string or null; a view of the bytes when they are valid UTF-8, else see [`lossy`].
+    pub fn str(&mut self, flexible: bool) -> Result<Option<Cow<'a, str>>, WireError> {
+        let Some(range) = self.str_range(flexible)? else {
             return Ok(None);
         };
-        let at = self.at;
-        let text = std::str::from_utf8(self.take(length)?).map_err(|_| WireError::Utf8 { at })?;
-        Ok(Some(text))
+        let at = range.start;
+        lossy(&self.bytes[range]).ok_or(WireError::Utf8 { at }).map(Some)
+    }
+
+    /// Where a string's bytes lie in what this reader reads from, or null; they are skipped, whatever they are.
+    pub fn str_range(&mut self, flexible: bool) -> Result<Option<Range<usize>>, WireError> {
+        let length = self.length(flexible, false)?;
+        length.map(|length| self.skip(length)).transpose()
     }
 
     /// Bytes or null.
@@ -234,15 +245,15 @@ impl<'a> Reader<'a> {
     }
 
     /// Where bytes lie in what this reader reads from, or null; the bytes are skipped.
-    pub fn bytes_range(&mut self, flexible: bool) -> Result<Option<std::ops::Range<usize>>, WireError> {
-        match self.length(flexible, true)? {
-            Some(length) => {
-                let start = self.at;
-                self.take(length)?;
-                Ok(Some(start..start + length))
-            }
-            None => Ok(None),
-        }
+    pub fn bytes_range(&mut self, flexible: bool) -> Result<Option<Range<usize>>, WireError> {
+        let length = self.length(flexible, true)?;
+        length.map(|length| self.skip(length)).transpose()
+    }
+
+    fn skip(&mut self, length: usize) -> Result<Range<usize>, WireError> {
+        let start = self.at;
+        self.take(length)?;
+        Ok(start..start + length)
     }
 
     /// The count in front of an array whose elements take at least `element_bytes_min` bytes each, or null.
@@ -298,14 +309,24 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// A client's string. Where it is not valid UTF-8, U+FFFD stands for what is wrong, as in Kafka (Java reads all strings that
+/// way): such a client is served, and a topic of that name is one that cannot exist. `None` when the string has become too
+/// long to be answered with.
+pub fn lossy(bytes: &[u8]) -> Option<Cow<'_, str>> {
+    Some(String::from_utf8_lossy(bytes)).filter(|text| text.len() <= i16::MAX as usize)
+}
+
 /// A string that is a piece of a frame.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Text(Bytes);
 
 impl Text {
-    /// `None` when the bytes are not valid UTF-8.
+    /// Shares the memory of `bytes` when they are valid UTF-8, else see [`lossy`].
     pub fn new(bytes: Bytes) -> Option<Text> {
-        std::str::from_utf8(&bytes).is_ok().then_some(Text(bytes))
+        Some(match lossy(&bytes)? {
+            Cow::Borrowed(_) => Text(bytes),
+            Cow::Owned(mended) => Text(mended.into()),
+        })
     }
 
     pub fn as_str(&self) -> &str {
@@ -525,7 +546,12 @@ mod tests {
 
     #[test]
     fn strings_must_be_utf8_and_short() {
-        assert_eq!(Reader::new(&[0, 1, 0xFF]).str(false), Err(WireError::Utf8 { at: 2 }));
+        // Latin-1's "ä", as Kafka reads it.
+        assert_eq!(Reader::new(b"\0\x03a\xe4b").str(false), Ok(Some("a\u{FFFD}b".into())));
+        let grown = [&[0x7F, 0xFF][..], &[0xFF; 0x7FFF]].concat();
+        assert_eq!(Reader::new(&grown).str(false), Err(WireError::Utf8 { at: 2 }));
+        assert_eq!(&*Text::new(Bytes::from_static(b"\xe4")).unwrap(), "\u{FFFD}");
+        assert_eq!(Text::new(Bytes::from_static(&[0xFF; 0x7FFF])), None);
         assert!(matches!(
             Reader::new(&[0xFF, 0xFF, 0x03]).str(true),
             Err(WireError::Length { .. })

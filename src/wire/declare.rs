@@ -241,7 +241,7 @@ impl Wire for String {
 
 impl Nullable for String {
     fn read_nullable(r: &mut Reader<'_>, version: Version) -> Result<Option<Self>, WireError> {
-        Ok(r.str(version.flexible)?.map(str::to_owned))
+        Ok(r.str(version.flexible)?.map(|text| text.into_owned()))
     }
 
     fn write_null(w: &mut Writer, version: Version) -> Result<(), WireError> {

@@ -1,5 +1,6 @@
 //! What stands before every request and every response.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use super::api::ApiKey;
@@ -44,7 +45,7 @@ impl RequestHeader {
             });
         }
         // The name has a plain length even in flexible headers, so that any broker can read it (KIP-511).
-        let client_id = r.str(false)?.map(|name| r.at() - name.len()..r.at());
+        let client_id = r.str_range(false)?;
         if api.request_header(version) == HeaderVersion::Flexible {
             r.skip_tagged_fields()?;
         }
@@ -62,10 +63,11 @@ impl RequestHeader {
         self.api.served().contains(self.version)
     }
 
-    /// The client's name, from the frame that this header was read from; empty for null.
-    pub fn client_id<'a>(&self, frame: &'a [u8]) -> &'a str {
+    /// The client's name, from the frame that this header was read from; empty for null. People give their programs names
+    /// in any encoding: U+FFFD stands for what is no UTF-8.
+    pub fn client_id<'a>(&self, frame: &'a [u8]) -> Cow<'a, str> {
         let name = self.client_id.clone().and_then(|range| frame.get(range));
-        name.and_then(|name| std::str::from_utf8(name).ok()).unwrap_or_default()
+        String::from_utf8_lossy(name.unwrap_or_default())
     }
 
     /// Writes a header, as a client does.

@@ -57,7 +57,7 @@ impl Produce {
         let mut r = Reader::new(&frame);
         r.take(header.body_at)?;
         let transactional_at = if version.number >= 3 {
-            str_range(&mut r, version)?
+            r.str_range(version.flexible)?
         } else {
             None
         };
@@ -71,7 +71,7 @@ impl Produce {
                 let at = r.at();
                 (
                     Uuid::ZERO,
-                    str_range(&mut r, version)?.ok_or(WireError::UnexpectedNull { at })?,
+                    r.str_range(version.flexible)?.ok_or(WireError::UnexpectedNull { at })?,
                 )
             };
             for _ in 0..count(&mut r, version)? {
@@ -128,10 +128,6 @@ impl Rest {
         let at = range.start;
         Text::new(self.split(range).freeze()).ok_or(WireError::Utf8 { at })
     }
-}
-
-fn str_range(r: &mut Reader<'_>, version: Version) -> Result<Option<Range<usize>>, WireError> {
-    Ok(r.str(version.flexible)?.map(|text| r.at() - text.len()..r.at()))
 }
 
 fn count(r: &mut Reader<'_>, version: Version) -> Result<usize, WireError> {

@@ -261,7 +261,7 @@ impl Names {
             },
             Shape::String => r
                 .str(version.flexible)?
-                .map_or(Value::Null, |text| string_word(field.name, text)),
+                .map_or(Value::Null, |text| string_word(field.name, &text)),
             Shape::Bytes => r
                 .bytes(version.flexible)?
                 .map_or(Value::Null, |bytes| self.records(&bytes)),
