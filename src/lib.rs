@@ -3,6 +3,9 @@
 //! `ARCHITECTURE.md` is the map. `async`, glommio, files, sockets, clocks and randomness are named in `runtime`, `client`
 //! and `cli` only; everything else is synchronous and is told the time.
 
+// One place prints, and it knows closed pipes and full devices: `cli::out`.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 pub mod cli;
 pub mod config;
 pub mod controller;

@@ -136,6 +136,8 @@ fn dump_knows_a_file_by_its_name() {
         ),
         "topic AAAAAAAAAAAAAAAAAAAAAQ\n"
     );
+    let format = "version=1\nshards=2\njournals=made\n";
+    assert_eq!(ok("tidemill.format", format.as_bytes()), format);
     let batch = tidemill::record::BatchBuilder::new()
         .record(5, None, Some(b"v"))
         .build_stamped(0, 1);
@@ -159,6 +161,7 @@ fn dump_says_what_is_wrong_with_a_file() {
     );
     assert!(bad("tidemill-journal-0.ring", b"short").contains("no superblock can be read"));
     assert!(bad("t-0/tidemill.recovery", b"nothing").contains("it is not a recovery point"));
+    assert!(bad("tidemill.format", b"version=99\n").contains("newer version of Tidemill"));
     assert!(bad("notes.txt", b"hello").contains("no file that Tidemill writes"));
     let output = tidemill(&["dump", "/nowhere/x.log"]);
     assert_eq!(output.status.code(), Some(1));

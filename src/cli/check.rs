@@ -1,25 +1,21 @@
-//! `tidemill check`: what `serve` looks at before it starts, line by line.
+//! `tidemill check`: what `serve` would fail on, tried before it is needed, line by line.
 
 use std::process::ExitCode;
 
+use super::out::Out;
 use crate::config::BrokerConfig;
-use crate::runtime::{self, Needs, Verdict};
+use crate::runtime::{self, Verdict};
 
 pub fn run(config: BrokerConfig) -> ExitCode {
-    let cores = match runtime::cores(&config.cores) {
-        Ok(cores) => cores,
-        Err(todo) => {
-            println!("refused cores: {todo}");
-            return ExitCode::FAILURE;
-        }
-    };
-    println!("ok      cores: {cores:?}, one shard on each");
-    let lines = runtime::preflight(&Needs::of(&config, cores.len() as u16));
+    let mut out = Out::new();
+    let lines = runtime::check(&config);
     for line in &lines {
-        println!("{line}");
+        out.line(line);
     }
-    match lines.iter().any(|line| matches!(line.verdict, Verdict::Refuse(_))) {
-        true => ExitCode::FAILURE,
-        false => ExitCode::SUCCESS,
-    }
+    out.finish(
+        match lines.iter().any(|line| matches!(line.verdict, Verdict::Refuse(_))) {
+            true => ExitCode::FAILURE,
+            false => ExitCode::SUCCESS,
+        },
+    )
 }

@@ -2,7 +2,7 @@
 //!
 //! Exit codes: 0 done; 1 it failed; 2 the command line or the configuration is wrong, nothing was touched.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -13,10 +13,13 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use crate::config::{BrokerConfig, LogLevel, Origin, Pair, parse_properties};
+use out::{Out, complain};
+
+use crate::config::{BrokerConfig, ConfigError, ConfigErrors, LogLevel, Origin, Pair, parse_properties};
 
 mod check;
 mod dump;
+mod out;
 mod serve;
 mod settings;
 mod trim;
@@ -88,16 +91,34 @@ struct ConfigOptions {
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
-    match CommandLine::parse().command {
+    let command_line = match CommandLine::try_parse() {
+        Ok(command_line) => command_line,
+        Err(error) if error.use_stderr() => {
+            let _ = error.print();
+            return ExitCode::from(2);
+        }
+        // What was asked for: --help, --version.
+        Err(asked) => {
+            let mut out = Out::new();
+            let text = asked.render();
+            let _ = match std::io::stdout().is_terminal() {
+                true => write!(out, "{}", text.ansi()),
+                false => write!(out, "{text}"),
+            };
+            return out.finish(ExitCode::SUCCESS);
+        }
+    };
+    match command_line.command {
         Command::Serve(options) => with_config(options.pairs(), serve::run),
         Command::Check(options) => with_config(options.pairs(), check::run),
         Command::Dump(options) => dump::run(&options),
         Command::Trim { dir, settings } => {
-            let folder = settings.pairs().map(|mut pairs| {
-                pairs.push(pair("DIR", "log.dirs", dir));
+            let folder = settings.pairs().map(|mut read| {
+                read.pairs.push(pair("DIR", "log.dirs", dir));
                 // Nobody is served: what a file says of addresses need not hold here.
-                pairs.push(pair("trim", "listeners", "PLAINTEXT://127.0.0.1:0".into()));
-                pairs
+                read.pairs
+                    .push(pair("trim", "listeners", "PLAINTEXT://127.0.0.1:0".into()));
+                read
             });
             with_config(folder, trim::run)
         }
@@ -105,42 +126,81 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn with_config(pairs: Result<Vec<Pair>, String>, run: impl FnOnce(BrokerConfig) -> ExitCode) -> ExitCode {
-    let config = pairs.and_then(|pairs| BrokerConfig::from_pairs(&pairs).map_err(|error| error.to_string()));
+/// What a person wrote: pairs, weakest first, and what is wrong with lines that are none.
+#[derive(Default)]
+struct Read {
+    pairs: Vec<Pair>,
+    problems: Vec<ConfigError>,
+}
+
+impl Read {
+    fn config(self) -> Result<BrokerConfig, ConfigErrors> {
+        let mut problems = self.problems;
+        match BrokerConfig::from_pairs(&self.pairs) {
+            Ok(config) if problems.is_empty() => Ok(config),
+            Ok(_) => Err(ConfigErrors(problems)),
+            Err(ConfigErrors(more)) => {
+                problems.extend(more);
+                Err(ConfigErrors(problems))
+            }
+        }
+    }
+}
+
+fn with_config(read: Result<Read, String>, run: impl FnOnce(BrokerConfig) -> ExitCode) -> ExitCode {
+    let config = read.and_then(|read| read.config().map_err(|errors| errors.to_string()));
     match config {
         Ok(config) => {
             log_to_stderr(config.log_level);
+            if !config.passed_over.is_empty() {
+                let keys = config.passed_over.join(", ");
+                tracing::warn!("settings of Kafka's that have no effect here are passed over: {keys}");
+            }
             run(config)
         }
         Err(message) => {
-            eprintln!("tidemill: {message}");
+            message.lines().for_each(complain);
             ExitCode::from(2)
         }
     }
 }
 
 impl SettingOptions {
-    fn pairs(&self) -> Result<Vec<Pair>, String> {
-        let mut pairs = Vec::new();
+    fn pairs(&self) -> Result<Read, String> {
+        let mut read = Read::default();
         if let Some(path) = &self.config {
             let name = path.display().to_string();
-            let text = std::fs::read_to_string(path).map_err(|e| format!("--config {name}: {e}"))?;
-            pairs = parse_properties(&name, &text).map_err(|e| e.to_string())?;
+            let bytes = std::fs::read(path).map_err(|e| format!("--config {name}: {e}"))?;
+            let text = std::str::from_utf8(&bytes).map_err(|error| {
+                let line = 1 + bytes[..error.valid_up_to()]
+                    .iter()
+                    .filter(|&&byte| byte == b'\n')
+                    .count();
+                format!("{name}:{line}: this is not UTF-8; save the file in that encoding")
+            })?;
+            (read.pairs, read.problems) = parse_properties(&name, text);
         }
         for set in &self.set {
-            let (key, value) = set
-                .split_once('=')
-                .ok_or_else(|| format!("--set: expected KEY=VALUE, found {set:?}"))?;
-            pairs.push(pair("--set", key.trim(), value.to_owned()));
+            match set.split_once('=') {
+                Some((key, value)) => read.pairs.push(pair("--set", key.trim(), value.to_owned())),
+                None => read.problems.push(ConfigError::BadLine {
+                    reason: format!("expected KEY=VALUE, found {set:?}"),
+                    origin: Origin::Option("--set"),
+                }),
+            }
         }
-        Ok(pairs)
+        Ok(read)
     }
 }
 
 impl ConfigOptions {
-    fn pairs(&self) -> Result<Vec<Pair>, String> {
-        let mut pairs = self.settings.pairs()?;
-        let plaintext = |address: &String| format!("PLAINTEXT://{address}");
+    fn pairs(&self) -> Result<Read, String> {
+        let mut read = self.settings.pairs()?;
+        // Kafka's way to write it is as welcome.
+        let plaintext = |address: &String| match address.contains("://") {
+            true => address.clone(),
+            false => format!("PLAINTEXT://{address}"),
+        };
         let named = [
             ("--data-dir", "log.dirs", self.data_dir.clone()),
             ("--listen", "listeners", self.listen.as_ref().map(plaintext)),
@@ -152,9 +212,9 @@ impl ConfigOptions {
             ("--cores", "tidemill.cores", self.cores.clone()),
         ];
         for (option, key, value) in named {
-            pairs.extend(value.map(|value| pair(option, key, value)));
+            read.pairs.extend(value.map(|value| pair(option, key, value)));
         }
-        Ok(pairs)
+        Ok(read)
     }
 }
 
@@ -184,6 +244,8 @@ fn log_to_stderr(level: LogLevel) {
     let is_coloured = std::io::stderr().is_terminal() && !no_color;
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
+        // A log that cannot be written would be complained about on the same stream, with a panic.
+        .log_internal_errors(false)
         .with_target(false)
         .with_ansi(is_coloured);
     tracing_subscriber::registry().with(lines.with_filter(targets)).init();

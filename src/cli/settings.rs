@@ -3,13 +3,14 @@
 use std::io::Write;
 use std::process::ExitCode;
 
+use super::out::Out;
 use crate::config::{Scope, Setting, markdown_table, settings_of};
 
 pub fn run(markdown: bool) -> ExitCode {
     let text = if markdown { markdown_table() } else { plain() };
-    // A reader that has seen enough (`| head`) is no failure.
-    let _ = std::io::stdout().write_all(text.as_bytes());
-    ExitCode::SUCCESS
+    let mut out = Out::new();
+    let _ = out.write_all(text.as_bytes());
+    out.finish(ExitCode::SUCCESS)
 }
 
 fn plain() -> String {

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::ops::Deref;
 
+use super::kafka_keys::{NotHere, not_here};
+use super::listeners::Names;
 use super::setting::list_items;
-use super::setting::{ConfigError, Origin, Pair, Scope, Setting, nearest_key, setting};
+use super::setting::{ConfigError, ConfigErrors, Origin, Pair, Scope, Setting, nearest_key, setting};
 use super::table::{BadSetting, BrokerSettings, TopicConfig};
 
 /// Values by key, checked or not: a topic's own, or a broker's of one source.
@@ -39,6 +41,8 @@ pub struct BrokerConfig {
     /// What a topic without overrides has.
     pub topic: TopicConfig,
     pub sources: Sources,
+    /// Kafka's keys in the configuration file that have no meaning here.
+    pub passed_over: Vec<String>,
 }
 
 impl Deref for BrokerConfig {
@@ -65,18 +69,26 @@ impl Default for BrokerConfig {
 
 impl BrokerConfig {
     /// From a file's lines and the command line's options, weakest first: a later pair replaces an earlier one of its
-    /// key.
-    pub fn from_pairs(pairs: &[Pair]) -> Result<BrokerConfig, ConfigError> {
+    /// key. The error is everything that is wrong.
+    pub fn from_pairs(pairs: &[Pair]) -> Result<BrokerConfig, ConfigErrors> {
         let mut set = Overrides::new();
+        let (mut passed_over, mut problems) = (Vec::new(), Vec::new());
         for pair in pairs {
-            check(Scope::Broker, &pair.key, &pair.value, &pair.origin)?;
-            set.insert(pair.key.clone(), pair.value.trim().to_owned());
+            let is_known = setting(Scope::Broker, &pair.key).is_some();
+            if !is_known && is_from_file(pair) && matches!(not_here(&pair.key), Some(NotHere::NoMeaning(_))) {
+                passed_over.push(pair.key.clone());
+                continue;
+            }
+            match check(Scope::Broker, &pair.key, &pair.value, &pair.origin) {
+                Ok(()) => _ = set.insert(pair.key.clone(), pair.value.trim().to_owned()),
+                Err(problem) => problems.push(problem),
+            }
         }
         let sources = Sources {
             static_broker: set,
             ..Sources::default()
         };
-        BrokerConfig::from_sources(sources).map_err(|(key, reason)| {
+        let bad = |(key, reason): BadSetting| {
             let last = pairs.iter().rev().find(|pair| pair.key == key);
             ConfigError::BadValue {
                 key: key.to_owned(),
@@ -84,7 +96,15 @@ impl BrokerConfig {
                 reason,
                 origin: last.map_or(Origin::Option("default"), |pair| pair.origin.clone()),
             }
-        })
+        };
+        match BrokerConfig::from_sources(sources) {
+            Ok(config) if problems.is_empty() => Ok(BrokerConfig { passed_over, ..config }),
+            Ok(_) => Err(ConfigErrors(problems)),
+            Err(more) => {
+                problems.extend(more.into_iter().map(bad));
+                Err(ConfigErrors(problems))
+            }
+        }
     }
 
     /// For the simulator: values as a configuration file would set them, also smaller than the bounds allow, so that a short
@@ -97,7 +117,7 @@ impl BrokerConfig {
             static_broker,
             ..Sources::default()
         };
-        BrokerConfig::from_sources(sources).unwrap_or_else(|(key, reason)| panic!("{key}: {reason}"))
+        BrokerConfig::from_sources(sources).unwrap_or_else(|bad| panic!("{bad:?}"))
     }
 
     /// The same with the dynamic values that the metadata log holds now, each already checked.
@@ -110,15 +130,20 @@ impl BrokerConfig {
             dynamic_default: default.clone(),
             static_broker: self.sources.static_broker.clone(),
         };
-        BrokerConfig::from_sources(sources).map_err(|(key, reason)| ConfigError::BadValue {
-            key: key.to_owned(),
-            value: broker
-                .get(key)
-                .or_else(|| default.get(key))
-                .cloned()
-                .unwrap_or_default(),
-            reason,
-            origin: Origin::Metadata,
+        let config = BrokerConfig::from_sources(sources).map_err(|mut bad| {
+            // One at a time: whoever asks takes the value away that is named, and asks again.
+            let (key, reason) = bad.swap_remove(0);
+            let value = broker.get(key).or_else(|| default.get(key));
+            ConfigError::BadValue {
+                key: key.to_owned(),
+                value: value.cloned().unwrap_or_default(),
+                reason,
+                origin: Origin::Metadata,
+            }
+        })?;
+        Ok(BrokerConfig {
+            passed_over: self.passed_over.clone(),
+            ..config
         })
     }
 
@@ -142,22 +167,29 @@ impl BrokerConfig {
         Ok(())
     }
 
-    fn from_sources(sources: Sources) -> Result<BrokerConfig, BadSetting> {
-        let settings = BrokerSettings::read(|key| {
+    /// The error is everything that is wrong; not empty.
+    fn from_sources(sources: Sources) -> Result<BrokerConfig, Vec<BadSetting>> {
+        let text_of = |key| {
             let default = setting(Scope::Broker, key).and_then(|s| s.default);
-            sources
-                .get(key)
-                .or(default)
-                .filter(|text| !text.is_empty())
-                .map(str::to_owned)
+            sources.get(key).or(default).unwrap_or_default()
+        };
+        let names = Names {
+            controllers: text_of("controller.listener.names"),
+            protocols: text_of("listener.security.protocol.map"),
+        };
+        let settings = BrokerSettings::read(|key| match (key, text_of(key)) {
+            ("listeners", text) => names.for_clients(text),
+            ("advertised.listeners", text) if !text.is_empty() => names.for_clients(text),
+            (_, text) => Ok(text.to_owned()),
         })?;
-        let topic = resolve_topic(&sources, &Overrides::new())?;
+        let topic = resolve_topic(&sources, &Overrides::new()).map_err(|bad| vec![bad])?;
         let config = BrokerConfig {
             settings,
             topic,
             sources,
+            passed_over: Vec::new(),
         };
-        config.check_together()?;
+        config.check_together().map_err(|bad| vec![bad])?;
         Ok(config)
     }
 
@@ -253,20 +285,29 @@ pub(super) fn topic_text(setting: &Setting, sources: &Sources, overrides: &Overr
 
 /// Whether a pair may be set in its scope at all.
 pub(super) fn check(scope: Scope, key: &str, value: &str, origin: &Origin) -> Result<(), ConfigError> {
-    let Some(setting) = setting(scope, key) else {
-        return Err(ConfigError::UnknownKey {
-            scope,
-            key: key.to_owned(),
-            nearest: nearest_key(scope, key),
-            origin: origin.clone(),
-        });
+    let checked = match (setting(scope, key), not_here(key)) {
+        (Some(setting), _) => setting.check(value),
+        // A value of a key that Kafka has is what is wrong, not its name.
+        (None, Some(not_here)) => Err(not_here.reason()),
+        (None, _) => {
+            return Err(ConfigError::UnknownKey {
+                scope,
+                key: key.to_owned(),
+                nearest: nearest_key(scope, key),
+                origin: origin.clone(),
+            });
+        }
     };
-    setting.check(value).map_err(|reason| ConfigError::BadValue {
+    checked.map_err(|reason| ConfigError::BadValue {
         key: key.to_owned(),
         value: value.trim().to_owned(),
         reason,
         origin: origin.clone(),
     })
+}
+
+fn is_from_file(pair: &Pair) -> bool {
+    matches!(pair.origin, Origin::File { .. })
 }
 
 #[cfg(test)]
@@ -360,6 +401,93 @@ mod tests {
         assert!(error(&[("log.dirs", "a,b")]).contains("expected one folder"));
         assert!(error(&[("message.max.bytes", "100000000")]).contains("a quarter of tidemill.journal.bytes"));
         assert!(error(&[("log.cleanup.policy", "compact")]).contains("compaction is not available yet"));
+    }
+
+    #[test]
+    fn kafkas_keys_are_known_by_name() {
+        let from = |origin: Origin, text: &str| {
+            let (mut pairs, problems) = crate::config::parse_properties("f", text);
+            assert_eq!(problems, []);
+            pairs
+                .iter_mut()
+                .filter(|_| origin != Origin::Metadata)
+                .for_each(|pair| pair.origin = origin.clone());
+            BrokerConfig::from_pairs(&pairs)
+        };
+        let file = |text| from(Origin::Metadata, text);
+        let text = "num.io.threads=8\nnum.partitions=2\nmetric.reporters=mine\n";
+        let config = file(text).unwrap();
+        assert_eq!(
+            (config.num_partitions, &*config.passed_over.join(" ")),
+            (2, "num.io.threads metric.reporters")
+        );
+        let typed = from(Origin::Option("--set"), text).unwrap_err().to_string();
+        assert!(
+            typed.contains("for num.io.threads: It has no effect here: there are no thread pools"),
+            "{typed}"
+        );
+        let all = file("ssl.keystore.location=/k\nsegment.byte=1\nlisteners=\ntidemill.cores=x\nlog.retention.ms=1h\n");
+        let all = all.unwrap_err().to_string();
+        let lines: Vec<&str> = all.lines().collect();
+        assert_eq!(lines.len(), 5, "{all}");
+        for words in [
+            "f:1: invalid value \"/k\" for ssl.keystore.location: It needs authentication of clients",
+            "f:2: unknown setting \"segment.byte\"; did you mean log.segment.bytes?",
+            "f:3: invalid value \"\" for listeners: expected PLAINTEXT://HOST:PORT",
+            "f:4: invalid value \"x\" for tidemill.cores: ",
+            "f:5: invalid value \"1h\" for log.retention.ms: Not a number of type LONG, which takes no unit: write 3600000",
+        ] {
+            assert!(lines.iter().any(|line| line.starts_with(words)), "{words}\n{all}");
+        }
+    }
+
+    fn value() -> impl proptest::strategy::Strategy<Value = String> {
+        use proptest::prelude::*;
+        prop_oneof![
+            ".{0,12}",
+            "[-+]?[0-9]{0,20}",
+            "[A-Z]{0,9}(://)?[a-z0-9.:,\\[\\]]{0,12}(:[0-9]{0,6})?",
+            "([0-9]{0,5}[-, ]?){0,4}",
+            proptest::sample::select(vec![
+                "",
+                " ",
+                ",",
+                "-1",
+                "0",
+                "9223372036854775807",
+                "-9223372036854775808",
+                "2147483647"
+            ])
+            .prop_map(str::to_owned),
+        ]
+    }
+
+    proptest::proptest! {
+        /// A configuration is refused or works out, whatever its values are.
+        #[test]
+        fn no_value_is_a_panic(
+            set in proptest::collection::vec((0..crate::config::SETTINGS.len(), value()), 0..5),
+            alone in 0..crate::config::SETTINGS.len(),
+        ) {
+            let keys: Vec<&str> = crate::config::SETTINGS.iter().map(|setting| setting.key).collect();
+            let mut text: Vec<(&str, &str)> = set.iter().map(|(key, value)| (keys[*key], value.as_str())).collect();
+            text.push((keys[alone], ""));
+            for upto in 0..=text.len() {
+                let Ok(config) = BrokerConfig::from_pairs(&pairs(&text[..upto])) else { continue };
+                for shards in [0, 1, 64, u16::MAX] {
+                    let limits = config.limits(shards);
+                    proptest::prop_assert!(limits.batch_bytes_max >= config.topic.max_message_bytes as u64);
+                }
+                crate::config::describe_broker(&config);
+                crate::config::describe_topic(&config, &Overrides::new());
+            }
+        }
+
+        #[test]
+        fn no_file_is_a_panic(text in ".{0,60}(\n.{0,30}){0,3}") {
+            let (pairs, _) = crate::config::parse_properties("f", &text);
+            let _ = BrokerConfig::from_pairs(&pairs);
+        }
     }
 
     #[test]

@@ -2,12 +2,14 @@
 
 use super::setting::{ConfigError, Origin, Pair};
 
-/// The pairs of a file, in its order. `path` is for messages.
+/// The pairs of a file, in its order, and what is wrong with lines that are none. `path` is for messages. A byte order mark,
+/// which editors of other systems write, is passed over.
 ///
 /// `#` and `!` begin comments; `=`, `:` or blanks end a key; a backslash at a line's end continues it, elsewhere it
 /// escapes the next character (`\t \n \r \f \uXXXX`). A key without a value has the empty one.
-pub fn parse_properties(path: &str, text: &str) -> Result<Vec<Pair>, ConfigError> {
-    let mut pairs = Vec::new();
+pub fn parse_properties(path: &str, text: &str) -> (Vec<Pair>, Vec<ConfigError>) {
+    let (mut pairs, mut problems) = (Vec::new(), Vec::new());
+    let text = text.strip_prefix('\u{FEFF}').unwrap_or(text);
     let mut lines = text.lines().enumerate();
     while let Some((index, first)) = lines.next() {
         let origin = Origin::File {
@@ -27,22 +29,16 @@ pub fn parse_properties(path: &str, text: &str) -> Result<Vec<Pair>, ConfigError
             }
         }
         let (key, value) = split(&line);
-        let unescape = |text| {
-            unescape(text).map_err(|reason| ConfigError::BadLine {
-                reason,
-                origin: origin.clone(),
-            })
-        };
-        let (key, value) = (unescape(key)?, unescape(value)?);
-        if key.is_empty() {
-            return Err(ConfigError::BadLine {
+        match (unescape(key), unescape(value)) {
+            (Ok(key), Ok(value)) if !key.is_empty() => pairs.push(Pair { key, value, origin }),
+            (Ok(_), Ok(_)) => problems.push(ConfigError::BadLine {
                 reason: format!("expected KEY=VALUE, found {line:?}"),
                 origin,
-            });
+            }),
+            (Err(reason), _) | (_, Err(reason)) => problems.push(ConfigError::BadLine { reason, origin }),
         }
-        pairs.push(Pair { key, value, origin });
     }
-    Ok(pairs)
+    (pairs, problems)
 }
 
 fn ends_in_odd_backslashes(line: &str) -> bool {
@@ -100,7 +96,8 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> Vec<(String, String, usize)> {
-        let pairs = parse_properties("f", text).unwrap();
+        let (pairs, problems) = parse_properties("f", text);
+        assert_eq!(problems, []);
         pairs
             .into_iter()
             .map(|pair| match pair.origin {
@@ -132,12 +129,17 @@ mod tests {
 
     #[test]
     fn a_line_without_a_key_names_its_place() {
-        let error = parse_properties("server.properties", "a=1\n=2\n").unwrap_err();
+        let (pairs, problems) = parse_properties("server.properties", "a=1\n=2\nb=\\u12\nc=3\n");
+        let problems: Vec<_> = problems.iter().map(ConfigError::to_string).collect();
         assert_eq!(
-            error.to_string(),
-            "server.properties:2: expected KEY=VALUE, found \"=2\""
+            problems,
+            [
+                "server.properties:2: expected KEY=VALUE, found \"=2\"",
+                "server.properties:3: \\u12 is not a character"
+            ]
         );
-        assert!(parse_properties("f", "a=\\u12").is_err());
+        assert_eq!(pairs.len(), 2);
+        assert_eq!(read("\u{FEFF}a=1"), [("a".to_string(), "1".to_string(), 1)]);
         assert_eq!(read("a=1\\"), [("a".to_string(), "1".to_string(), 1)]);
     }
 }

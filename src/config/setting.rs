@@ -137,15 +137,15 @@ impl Setting {
                 _ => Err("Expected value to be either true or false".into()),
             },
             Kind::Int => {
-                let number: i32 = text.parse().map_err(|_| self.not_a_number())?;
+                let number: i32 = text.parse().map_err(|_| self.not_a_number(text))?;
                 self.check_number(i64::from(number))
             }
             Kind::Long => {
-                let number: i64 = text.parse().map_err(|_| self.not_a_number())?;
+                let number: i64 = text.parse().map_err(|_| self.not_a_number(text))?;
                 self.check_number(number)
             }
             Kind::Double => {
-                let number: f64 = text.parse().map_err(|_| self.not_a_number())?;
+                let number: f64 = text.parse().map_err(|_| self.not_a_number(text))?;
                 match self.bounds {
                     Bounds::Fraction if number < 0.0 => Err("Value must be at least 0".into()),
                     Bounds::Fraction if number > 1.0 => Err("Value must be no more than 1".into()),
@@ -157,8 +157,10 @@ impl Setting {
         }
     }
 
-    fn not_a_number(&self) -> String {
-        format!("Not a number of type {}", self.kind)
+    /// In Kafka's words, and the number that was meant by one with a unit.
+    fn not_a_number(&self, text: &str) -> String {
+        let meant = without_unit(self.key, text).map(|number| format!(", which takes no unit: write {number}"));
+        format!("Not a number of type {}{}", self.kind, meant.unwrap_or_default())
     }
 
     fn check_number(&self, number: i64) -> Result<(), String> {
@@ -193,6 +195,37 @@ impl Setting {
             Kind::Text => text == default,
         }
     }
+}
+
+/// What `1h` is in a setting in milliseconds, and `1G` in one in bytes.
+fn without_unit(key: &str, text: &str) -> Option<i64> {
+    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit())?);
+    let unit = unit.trim().to_ascii_lowercase();
+    let time_ms = match unit.as_str() {
+        "ms" => Some(1),
+        "s" | "sec" => Some(1000),
+        "m" | "min" => Some(60_000),
+        "h" => Some(3_600_000),
+        "d" => Some(86_400_000),
+        _ => None,
+    };
+    let bytes = match unit.as_str() {
+        "b" => Some(1),
+        "k" | "kb" | "kib" => Some(1 << 10),
+        "m" | "mb" | "mib" => Some(1 << 20),
+        "g" | "gb" | "gib" => Some(1 << 30),
+        "t" | "tb" | "tib" => Some(1 << 40),
+        _ => None,
+    };
+    let (unit_of_text, unit_of_key) = match key.rsplit('.').next() {
+        Some("ms") => (time_ms?, 1),
+        Some("minutes") => (time_ms?, 60_000),
+        Some("hours") => (time_ms?, 3_600_000),
+        _ if key.contains("bytes") => (bytes?, 1),
+        _ => return None,
+    };
+    let meant = number.parse::<i64>().ok()?.checked_mul(unit_of_text)?;
+    (meant % unit_of_key == 0).then_some(meant / unit_of_key)
 }
 
 /// The items of a list value: separated by commas, blanks around them do not count.
@@ -308,6 +341,11 @@ pub enum ConfigError {
     BadLine { reason: String, origin: Origin },
 }
 
+/// Everything that is wrong with a configuration, one problem a line. Not empty.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{}", .0.iter().map(ConfigError::to_string).collect::<Vec<_>>().join("\n"))]
+pub struct ConfigErrors(pub Vec<ConfigError>);
+
 fn did_you_mean(nearest: Option<&'static str>) -> String {
     nearest.map(|key| format!("; did you mean {key}?")).unwrap_or_default()
 }
@@ -364,6 +402,18 @@ mod tests {
     fn values_are_checked_in_kafkas_words() {
         let check = |key, value| setting(Scope::Topic, key).unwrap().check(value);
         assert_eq!(check("retention.ms", "soon").unwrap_err(), "Not a number of type LONG");
+        assert_eq!(
+            check("retention.ms", "1h").unwrap_err(),
+            "Not a number of type LONG, which takes no unit: write 3600000"
+        );
+        assert_eq!(
+            check("segment.bytes", "1 GiB").unwrap_err(),
+            "Not a number of type INT, which takes no unit: write 1073741824"
+        );
+        assert_eq!(check("retention.ms", "1G").unwrap_err(), "Not a number of type LONG");
+        assert_eq!(without_unit("log.retention.hours", "7d"), Some(168));
+        assert_eq!(without_unit("log.retention.hours", "90m"), None);
+        assert_eq!(without_unit("retention.ms", "99999999999999999d"), None);
         assert_eq!(check("retention.ms", "-2").unwrap_err(), "Value must be at least -1");
         assert_eq!(
             check("max.message.bytes", "3000000000").unwrap_err(),

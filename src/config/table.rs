@@ -95,17 +95,22 @@ macro_rules! broker_settings {
         }
 
         impl BrokerSettings {
-            /// Builds it from `text_of`, which gives a row's checked text, or None when it is not set and has no
-            /// default.
+            /// Builds it from `text_of`, which gives a row's checked text, empty when it is not set and has no default.
+            /// The error is everything that is wrong.
             pub(super) fn read(
-                mut text_of: impl FnMut(&'static str) -> Option<String>,
-            ) -> Result<BrokerSettings, BadSetting> {
-                Ok(BrokerSettings {
-                    $($field: match text_of($key) {
-                        Some(text) => <$ty as Value>::read(&text).map_err(|reason| ($key, reason))?,
-                        None => <$ty as Value>::unset().expect("a setting without a default has an unset value"),
-                    },)*
-                })
+                mut text_of: impl FnMut(&'static str) -> Result<String, String>,
+            ) -> Result<BrokerSettings, Vec<BadSetting>> {
+                let mut bad = Vec::new();
+                $(let $field = text_of($key)
+                    .and_then(|text| match text.is_empty() {
+                        false => <$ty as Value>::read(&text),
+                        true => <$ty as Value>::unset().ok_or_else(|| "A value is needed".into()),
+                    })
+                    .map_err(|reason| bad.push(($key, reason)));)*
+                match ($($field,)*) {
+                    ($(Ok($field),)*) => Ok(BrokerSettings { $($field,)* }),
+                    _ => Err(bad),
+                }
             }
         }
 
@@ -192,7 +197,7 @@ topic_settings! {
 }
 
 broker_settings! {
-    /// Where clients are told to connect; the listener's own address when not set.
+    /// Where clients are told to connect; the listener's own address when not set. One listener, and the controller's.
     advertised_listeners: Option<Endpoint> = "advertised.listeners", Text, None, Any, STATIC;
     /// Whether a topic that does not exist is created when a client asks for its metadata and allows it.
     auto_create_topics_enable: bool = "auto.create.topics.enable", Boolean, Some("true"), Any, STATIC;
@@ -206,7 +211,8 @@ broker_settings! {
     delete_topic_enable: bool = "delete.topic.enable", Boolean, Some("true"), Any, STATIC;
     /// The most bytes of records in a fetch response, whatever the client asks for.
     fetch_max_bytes: usize = "fetch.max.bytes", Int, Some("57671680"), AtLeast(1024), STATIC;
-    /// Where to listen. Port 0 takes a free one.
+    /// Where to listen: one listener for clients; port 0 takes a free one. The controller's, as Kafka's files have them, are
+    /// not opened.
     listeners: Endpoint = "listeners", Text, Some("PLAINTEXT://127.0.0.1:9092"), Any, STATIC;
     /// The data folder, when log.dirs is not set.
     log_dir: String = "log.dir", Text, Some("./tidemill-data"), Any, STATIC;
@@ -491,14 +497,6 @@ fn fixed_broker_rows() -> Vec<Setting> {
             "The listener that other brokers connect to.",
         ),
         row(
-            "listener.security.protocol.map",
-            Text,
-            "PLAINTEXT:PLAINTEXT",
-            Any,
-            "there is one listener, in plain text",
-            "The protocol of each listener, by its name.",
-        ),
-        row(
             "process.roles",
             List,
             "broker,controller",
@@ -513,6 +511,35 @@ fn fixed_broker_rows() -> Vec<Setting> {
             Any,
             "there is one listener, in plain text",
             "The protocol between brokers.",
+        ),
+    ]
+}
+
+/// Kafka's settings that say which of its listeners is opened ([`super::listeners`]).
+fn listener_rows() -> Vec<Setting> {
+    let row = |key, default, doc| Setting {
+        key,
+        scope: Scope::Broker,
+        kind: Text,
+        default,
+        bounds: Any,
+        doc,
+        field: None,
+        fixed: None,
+        dynamic: false,
+        from_broker: &[],
+    };
+    vec![
+        row(
+            "controller.listener.names",
+            None,
+            "Which names in listeners and advertised.listeners are the controller's. These are not opened: this node's \
+             controller speaks to no other.",
+        ),
+        row(
+            "listener.security.protocol.map",
+            Some("PLAINTEXT:PLAINTEXT"),
+            "The protocol of each listener by its name; the one for clients must have PLAINTEXT.",
         ),
     ]
 }
@@ -561,7 +588,13 @@ fn coarse_bounds(bounds: Bounds) -> Bounds {
 pub(super) fn all() -> Vec<Setting> {
     let mut topics = [topic_rows(), fixed_topic_rows()].concat();
     topics.sort_by_key(|s| s.key);
-    let mut brokers = [broker_rows(), fixed_broker_rows(), broker_rows_of_topics(&topics)].concat();
+    let mut brokers = [
+        broker_rows(),
+        listener_rows(),
+        fixed_broker_rows(),
+        broker_rows_of_topics(&topics),
+    ]
+    .concat();
     brokers.sort_by_key(|s| s.key);
     [topics, brokers].concat()
 }

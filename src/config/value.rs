@@ -204,6 +204,9 @@ impl Value for Option<Endpoint> {
                 endpoint.host
             ));
         }
+        if endpoint.port == 0 {
+            return Err("clients cannot connect to port 0: name the port that they reach".into());
+        }
         Ok(Some(endpoint))
     }
     fn unset() -> Option<Self> {
@@ -269,6 +272,7 @@ mod tests {
             assert!(Endpoint::read(bad).is_err(), "{bad}");
         }
         assert!(Option::<Endpoint>::read("PLAINTEXT://0.0.0.0:9092").is_err());
+        assert!(Option::<Endpoint>::read("PLAINTEXT://here:0").is_err());
     }
 
     #[test]

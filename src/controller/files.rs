@@ -56,7 +56,10 @@ impl MetaProperties {
             what,
         };
         let text = std::str::from_utf8(bytes).map_err(|_| bad("it is not text".into()))?;
-        let pairs = parse_properties(META_PROPERTIES, text).map_err(|error| bad(error.to_string()))?;
+        let (pairs, problems) = parse_properties(META_PROPERTIES, text);
+        if let Some(problem) = problems.first() {
+            return Err(bad(problem.to_string()));
+        }
         let value = |key: &str| {
             let pair = pairs.iter().rev().find(|pair| pair.key == key);
             pair.map(|pair| pair.value.trim())

@@ -5,17 +5,15 @@
 
 use std::io::{Error, ErrorKind};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::blocking::check;
 use super::complaints::Complaints;
 use super::guests::Guests;
 use super::inbox::{Inbox, Mail};
-use crate::config::Endpoint;
 
 /// How long to wait when the system has no descriptor left: accepting would fail again at once.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -24,51 +22,6 @@ pub(super) struct Acceptor {
     listener: Arc<TcpListener>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
-}
-
-/// How the listener's sockets are set up.
-pub(super) struct Sockets {
-    pub(super) backlog: i32,
-    /// Kernel buffers; accepted sockets inherit them.
-    pub(super) receive_bytes: Option<usize>,
-    pub(super) send_bytes: Option<usize>,
-}
-
-/// Binds without SO_REUSEPORT, so that a port in use is an error.
-pub(super) fn bind(listen: &Endpoint, sockets: &Sockets) -> Result<TcpListener, String> {
-    let bound = TcpListener::bind((listen.host.as_str(), listen.port)).map_err(|error| match error.kind() {
-        ErrorKind::AddrInUse => {
-            format!(
-                "cannot listen on {listen}: the port is in use; stop the other process, or choose another with --listen"
-            )
-        }
-        ErrorKind::AddrNotAvailable => {
-            format!("cannot listen on {listen}: this host has no such address; choose one of its own with --listen")
-        }
-        ErrorKind::PermissionDenied => {
-            format!("cannot listen on {listen}: not allowed for this user; choose a port of 1024 or more with --listen")
-        }
-        _ => format!("cannot listen on {listen}: {error}"),
-    })?;
-    set_up(&bound, sockets).map_err(|error| format!("cannot set up the listener on {listen}: {error}"))?;
-    Ok(bound)
-}
-
-#[allow(unsafe_code)]
-fn set_up(listener: &TcpListener, sockets: &Sockets) -> Result<(), Error> {
-    let fd = listener.as_raw_fd();
-    for (option, bytes) in [
-        (libc::SO_RCVBUF, sockets.receive_bytes),
-        (libc::SO_SNDBUF, sockets.send_bytes),
-    ] {
-        let Some(bytes) = bytes else { continue };
-        let bytes = libc::c_int::try_from(bytes).unwrap_or(libc::c_int::MAX);
-        let len = size_of::<libc::c_int>() as libc::socklen_t;
-        // SAFETY: the pointer is to an integer of the given length that lives through the call and is only read.
-        check(unsafe { libc::setsockopt(fd, libc::SOL_SOCKET, option, (&raw const bytes).cast(), len) })?;
-    }
-    // SAFETY: a call on an open descriptor without pointers; listening again only changes the backlog.
-    check(unsafe { libc::listen(fd, sockets.backlog) })
 }
 
 impl Acceptor {
@@ -152,24 +105,9 @@ mod tests {
     use super::super::inbox::Taken;
     use super::*;
 
-    fn local() -> Endpoint {
-        Endpoint {
-            host: "127.0.0.1".into(),
-            port: 0,
-        }
-    }
-
     #[test]
     fn connections_reach_the_shards_and_stopping_ends_the_thread() {
-        let listener = bind(
-            &local(),
-            &Sockets {
-                backlog: 50,
-                receive_bytes: Some(64 * 1024),
-                send_bytes: None,
-            },
-        )
-        .unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let inboxes: Arc<[Inbox]> = (0..3).map(|_| Inbox::new(3)).collect();
         let guests = Arc::new(Guests::new(3, 9, usize::MAX));
@@ -188,32 +126,5 @@ mod tests {
         acceptor.stop();
         assert!(TcpStream::connect(address).is_err());
         drop(clients);
-    }
-
-    #[test]
-    fn a_port_in_use_is_said_in_plain_words() {
-        let sockets = Sockets {
-            backlog: 50,
-            receive_bytes: None,
-            send_bytes: None,
-        };
-        let listener = bind(&local(), &sockets).unwrap();
-        let taken = Endpoint {
-            port: listener.local_addr().unwrap().port(),
-            ..local()
-        };
-        let refused = bind(&taken, &sockets).unwrap_err();
-        assert!(refused.contains("the port is in use"), "{refused}");
-        assert!(
-            bind(
-                &Endpoint {
-                    host: "192.0.2.1".into(),
-                    port: 0
-                },
-                &sockets
-            )
-            .unwrap_err()
-            .contains("no such address")
-        );
     }
 }

@@ -33,17 +33,7 @@ pub(super) fn take(folder: &Path) -> Result<FolderLock, String> {
     let mut file = open.map_err(|error| {
         format!("cannot write in the data folder {shown}: {error}; make it writable for this user, or choose another with --data-dir")
     })?;
-    if let Err(error) = lock(&file) {
-        if error.kind() != std::io::ErrorKind::WouldBlock {
-            return Err(format!("cannot lock {shown}/{LOCK_FILE}: {error}"));
-        }
-        let mut holder = String::new();
-        let _ = Read::by_ref(&mut file).take(32).read_to_string(&mut holder);
-        let holder = holder.lines().next().unwrap_or("unknown").to_string();
-        return Err(format!(
-            "the data folder {shown} is in use by another Tidemill (process {holder}); stop that one, or choose another folder with --data-dir"
-        ));
-    }
+    lock_or_say(&mut file, folder)?;
     let mut block = format!("{}\n", std::process::id()).into_bytes();
     block.resize(BLOCK_BYTES as usize, b'\n');
     let written = file
@@ -52,6 +42,30 @@ pub(super) fn take(folder: &Path) -> Result<FolderLock, String> {
         .and_then(|()| file.sync_all());
     written.map_err(|error| format!("cannot write {shown}/{LOCK_FILE}: {error}"))?;
     Ok(FolderLock { _file: file })
+}
+
+/// Whether [`take`] would find the folder taken. Makes nothing, and lets go at once.
+pub(super) fn look(folder: &Path) -> Result<(), String> {
+    match File::open(folder.join(LOCK_FILE)) {
+        Ok(mut file) => lock_or_say(&mut file, folder),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(format!("cannot read {}/{LOCK_FILE}: {error}", folder.display())),
+    }
+}
+
+fn lock_or_say(file: &mut File, folder: &Path) -> Result<(), String> {
+    let shown = folder.display();
+    let Err(error) = lock(file) else { return Ok(()) };
+    if error.kind() != std::io::ErrorKind::WouldBlock {
+        return Err(format!("cannot lock {shown}/{LOCK_FILE}: {error}"));
+    }
+    let mut holder = String::new();
+    let _ = Read::by_ref(file).take(32).read_to_string(&mut holder);
+    let holder = holder.lines().next().unwrap_or("unknown");
+    Err(format!(
+        "the data folder {shown} is in use by another Tidemill (process {holder}); stop that one, or choose another folder with \
+         --data-dir"
+    ))
 }
 
 #[allow(unsafe_code)]
@@ -67,7 +81,9 @@ mod tests {
     #[test]
     fn a_second_taker_is_told_who_and_what_to_do() {
         let folder = tempfile::tempdir().unwrap();
+        assert_eq!(look(folder.path()), Ok(()));
         let held = take(folder.path()).unwrap();
+        assert!(look(folder.path()).unwrap_err().contains("in use by another Tidemill"));
         let refused = take(folder.path()).unwrap_err();
         assert!(
             refused.contains(&format!("process {}", std::process::id())),
@@ -75,6 +91,7 @@ mod tests {
         );
         assert!(refused.contains("--data-dir"), "{refused}");
         drop(held);
+        assert_eq!(look(folder.path()), Ok(()));
         take(folder.path()).unwrap();
     }
 }

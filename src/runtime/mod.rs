@@ -9,10 +9,10 @@
 //! | `net`, `frame`, `pipeline`, `socket`, `budget` | connections: frames in, replies out, memory and time limits |
 //! | `disk`, `lent`, `blocking`, `workers` | disk operations, on the ring or on threads |
 //! | `inbox` | queues between shards and from other threads |
-//! | `accept`, `guests`, `signals`, `folder_lock`, `preflight`, `clock` | the process: listener, stop, data folder, host, time |
+//! | `listen`, `accept`, `guests`, `signals`, `folder_lock`, `preflight`, `clock` | the process: listener, stop, data folder, host, time |
 
 use std::io::Write;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::mpsc::{Receiver, channel};
@@ -40,6 +40,7 @@ mod frame;
 mod guests;
 mod inbox;
 mod lent;
+mod listen;
 mod net;
 mod outbox;
 mod pipeline;
@@ -51,7 +52,7 @@ mod workers;
 
 pub use preflight::{Line, Needs, Verdict, preflight};
 
-use accept::{Acceptor, Sockets};
+use accept::Acceptor;
 use blocking::Folder;
 use clock::Clock;
 use complaints::Complaints;
@@ -96,7 +97,7 @@ pub struct Broker {
     reports: Receiver<Report>,
     guests: Arc<Guests>,
     complaints: Arc<Complaints>,
-    listener: Option<TcpListener>,
+    listener: Option<listen::Bound>,
     acceptor: Arc<Mutex<Option<Acceptor>>>,
     running: usize,
     /// Of the shards that have stopped, each wrote everything to its place.
@@ -159,11 +160,15 @@ impl std::fmt::Display for Ready {
         } else {
             "not registered (see `tidemill check`)"
         };
-        let (address, shards, cores) = (self.address, self.cores.len(), &self.cores);
-        write!(
-            f,
-            "ready on {address}: {shards} shards on cores {cores:?}, buffers {registered}"
-        )
+        let (address, cores) = (self.address, &self.cores);
+        match cores[..] {
+            [core] => write!(f, "ready on {address}: 1 shard on core {core}, buffers {registered}"),
+            _ => write!(
+                f,
+                "ready on {address}: {} shards on cores {cores:?}, buffers {registered}",
+                cores.len()
+            ),
+        }
     }
 }
 
@@ -205,6 +210,37 @@ pub fn cores(wanted: &Cores) -> Result<Vec<usize>, String> {
     }
 }
 
+/// What [`run`] would fail on, in the order in which a start meets it. Nothing is made or changed.
+pub fn check(config: &BrokerConfig) -> Vec<Line> {
+    let line = |what, found: Result<String, String>| Line {
+        what,
+        verdict: found.map_or_else(Verdict::Refuse, Verdict::Ok),
+    };
+    let cores = match cores(&config.cores) {
+        Ok(cores) => cores,
+        Err(todo) => return vec![line("cores", Err(todo))],
+    };
+    let mut lines = vec![line("cores", Ok(format!("{cores:?}, one shard on each")))];
+    lines.extend(preflight(&Needs::of(config, cores.len() as u16)));
+    let folder = Path::new(config.data_dir());
+    let free = folder_lock::look(folder).and_then(|()| journals_are_there(folder));
+    lines.push(line(
+        "data folder",
+        free.map(|()| format!("{} is used by no other process", folder.display())),
+    ));
+    let listens = listen::bind(config).and_then(listen::Bound::listen);
+    lines.push(line("port", listens.map(|_| format!("{} is free", config.listeners))));
+    lines
+}
+
+/// `1 shard`, `2 shards`.
+fn counted(shards: u16) -> String {
+    match shards {
+        1 => "1 shard".into(),
+        _ => format!("{shards} shards"),
+    }
+}
+
 /// Starts the shards. `shard_config` is called once for each, on this thread.
 ///
 /// Journals that another number of shards has written are replayed, written out and retired first.
@@ -215,11 +251,13 @@ pub fn start(config: &BrokerConfig, shard_config: impl Fn(Place) -> ShardConfig)
         && usize::from(shards) != cores.len()
     {
         tracing::info!(
-            "the journals of {shards} shards are retired, there are {} now",
+            "the journals of {} are retired, there are {} now",
+            counted(shards),
             cores.len()
         );
         seal(config, &shard_config)?;
-        retire(folder, shards).map_err(|error| format!("cannot retire the journals of {shards} shards: {error}"))?;
+        retire(folder, shards)
+            .map_err(|error| format!("cannot retire the journals of {}: {error}", counted(shards)))?;
     }
     start_on(config, cores, false, shard_config)
 }
@@ -328,11 +366,11 @@ fn start_on(
     journals_are_there(&root)?;
     let system = |error: std::io::Error| format!("cannot start: {error}");
     // Who only seals serves nobody.
-    let listener = if only_seal { None } else { Some(listen(config)?) };
+    let listener = if only_seal { None } else { Some(listen::bind(config)?) };
     let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
     let address = listener
         .as_ref()
-        .map_or(Ok(nowhere), TcpListener::local_addr)
+        .map_or(Ok(nowhere), listen::Bound::address)
         .map_err(system)?;
     let folder = Arc::new(Folder::open(&root).map_err(system)?);
 
@@ -398,15 +436,6 @@ fn start_on(
     })
 }
 
-fn listen(config: &BrokerConfig) -> Result<TcpListener, String> {
-    let sockets = Sockets {
-        backlog: config.socket_listen_backlog_size,
-        receive_bytes: config.socket_receive_buffer_bytes,
-        send_bytes: config.socket_send_buffer_bytes,
-    };
-    accept::bind(&config.listeners, &sockets)
-}
-
 /// A shard's thread. The others cannot go on without it, so its panic ends the process.
 fn run_shard(executor: LocalExecutorBuilder, seat: Seat) {
     let (id, reports) = (seat.config.id, seat.reports.clone());
@@ -460,7 +489,7 @@ impl Broker {
             return Err("the broker was already waited for".into());
         };
         let acceptor = Acceptor::start(
-            listener,
+            listener.listen()?,
             self.inboxes.clone(),
             self.guests.clone(),
             self.complaints.clone(),

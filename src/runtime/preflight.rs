@@ -76,7 +76,7 @@ impl Needs {
                 .saturating_sub(fs::metadata(ring).map_or(0, |found| found.len()))
         };
         Needs {
-            ring_bytes: (0..shards).map(missing).sum(),
+            ring_bytes: (0..shards).map(missing).fold(0, u64::saturating_add),
             reserve_bytes: config.disk_reserve_bytes,
             data_dir,
             shards,
@@ -93,7 +93,7 @@ pub fn preflight(needs: &Needs) -> Vec<Line> {
         line("kernel", kernel(&release())),
         line("io_uring", io_uring(setup_ring())),
         line("locked memory", memlock(limits.0.0, may_lock_all(), needs.shards)),
-        line("direct I/O", direct_io(&folder)),
+        direct_io(&folder),
         line("file descriptors", descriptors(limits.1.1)),
         line(
             "free space",
@@ -185,8 +185,8 @@ fn memlock(limit: u64, may_lock_all: bool, shards: u16) -> Verdict {
     }
     if limit < need {
         return Verdict::Advise(format!(
-            "the limit is {} KiB; {shards} shards register all their buffers only with {} KiB (ulimit -l, or LimitMEMLOCK= of \
-             the service)",
+            "the limit is {} KiB; {} KiB are needed before every shard registers all its buffers (ulimit -l, or \
+             LimitMEMLOCK= of the service)",
             limit / 1024,
             need / 1024
         ));
@@ -227,13 +227,15 @@ fn space(folder: &Path, free: std::io::Result<u64>, needs: &Needs) -> Verdict {
     Verdict::Ok(found)
 }
 
-/// Writes and reads a block past the page cache, in the folder that will hold the data.
-fn direct_io(folder: &Path) -> Verdict {
+/// Writes and reads a block past the page cache, in the folder that will hold the data. Where no file can be made at all, it is
+/// not direct I/O that is missing.
+fn direct_io(folder: &Path) -> Line {
     let path = folder.join(format!(".tidemill-check-{}", std::process::id()));
     let verdict = try_direct_io(&path);
     let _ = fs::remove_file(&path);
     let shown = folder.display();
-    match verdict {
+    let mut what = "direct I/O";
+    let verdict = match verdict {
         Ok(()) => match direct_alignment(folder) {
             Some(align) if align > BLOCK_BYTES => Verdict::Refuse(format!(
                 "{shown} is on a device that needs an alignment of {align} bytes, Tidemill uses {BLOCK_BYTES}; choose another \
@@ -246,10 +248,14 @@ fn direct_io(folder: &Path) -> Verdict {
             "the file system of {shown} does not support it; use ext4 or xfs on a local device, or choose another folder with \
              --data-dir"
         )),
-        Err(error) => Verdict::Refuse(format!(
-            "cannot write in {shown}: {error}; make it writable, or choose another with --data-dir"
-        )),
-    }
+        Err(error) => {
+            what = "write access";
+            Verdict::Refuse(format!(
+                "cannot write in {shown}: {error}; make it writable, or choose another with --data-dir"
+            ))
+        }
+    };
+    Line { what, verdict }
 }
 
 fn try_direct_io(path: &Path) -> std::io::Result<()> {

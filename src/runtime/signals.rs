@@ -1,8 +1,8 @@
-//! SIGTERM and Ctrl-C: the first stops the broker cleanly, the second at once.
+//! SIGTERM, Ctrl-C and a terminal that is closed (SIGHUP): the first stops the broker cleanly, the second at once.
 
 use std::io::{Error, Result};
 
-/// Takes both signals away from every thread that starts after this one call, so that [`Signals::wait`] gets them.
+/// Takes these signals away from every thread that starts after this one call, so that [`Signals::wait`] gets them.
 pub(super) struct Signals {
     set: libc::sigset_t,
 }
@@ -17,6 +17,10 @@ impl Signals {
             libc::sigemptyset(&mut set);
             libc::sigaddset(&mut set, libc::SIGTERM);
             libc::sigaddset(&mut set, libc::SIGINT);
+            // Who started it with nohup wants it to outlive the terminal.
+            if !is_ignored(libc::SIGHUP) {
+                libc::sigaddset(&mut set, libc::SIGHUP);
+            }
             libc::pthread_sigmask(libc::SIG_BLOCK, &set, std::ptr::null_mut())
         };
         if failed == 0 {
@@ -26,7 +30,7 @@ impl Signals {
         }
     }
 
-    /// Waits for the next of the two; its number.
+    /// Waits for the next of them; its number.
     #[allow(unsafe_code)]
     pub(super) fn wait(&self) -> i32 {
         loop {
@@ -37,4 +41,13 @@ impl Signals {
             }
         }
     }
+}
+
+#[allow(unsafe_code)]
+fn is_ignored(signal: i32) -> bool {
+    // SAFETY: an action is plain bits, for which zero is a value.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    // SAFETY: nothing is set; `action` may be written and lives through the call.
+    let failed = unsafe { libc::sigaction(signal, std::ptr::null(), &mut action) };
+    failed == 0 && action.sa_sigaction == libc::SIG_IGN
 }

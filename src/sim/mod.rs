@@ -183,6 +183,7 @@ const STEPS_MAX: u64 = 400_000;
 ///
 /// # Panics
 /// When something happened that must not, with what it was.
+#[allow(clippy::print_stdout)]
 pub fn run(seed: u64, trace: bool) -> Report {
     let mut history = History::new(seed);
     if trace {

@@ -43,7 +43,7 @@ fn records_survive_every_change_of_the_number_of_shards() {
     assert!(log.contains("the journals of 2 shards are retired"), "{log}");
     assert!(ring(0).exists() && !ring(1).exists());
     let log = start_append_kill(folder, TWO, 2);
-    assert!(log.contains("the journals of 1 shards are retired"), "{log}");
+    assert!(log.contains("the journals of 1 shard are retired"), "{log}");
     // A crash while they were being retired: one is gone, and their number still there.
     for (number, cores) in [(3, ONE), (4, TWO), (5, TWO)] {
         trim(folder);

@@ -2,14 +2,16 @@
 //! may belong to a running broker, whose newest bytes may then be missing.
 
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
+use super::out::{Out, complain};
 use crate::controller::files::{META_PROPERTIES, METADATA_FOLDER, QUORUM_STATE};
 use crate::journal::parked::{Part, PartName};
 use crate::log::producers::decode_snapshot;
 use crate::log::{DELETED_SUFFIX, RECOVERY_POINT, describe_recovery_point, side_files};
+use crate::shard::format;
 
 mod batches;
 mod ring;
@@ -41,16 +43,17 @@ enum DumpError {
 }
 
 pub fn run(options: &Options) -> ExitCode {
-    let mut out = BufWriter::new(io::stdout().lock());
-    let shown = show(options, &mut out).and_then(|()| Ok(out.flush()?));
+    let mut out = Out::new();
+    let shown = show(options, &mut out);
+    // What was shown comes before what is complained about.
+    let _ = out.flush();
     match shown {
-        Ok(()) => ExitCode::SUCCESS,
-        // A reader that has seen enough (`| head`) is no failure.
-        Err(DumpError::Io(e)) if e.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        // It is the output that failed, not the file.
+        Err(DumpError::Io(_)) if out.has_failed() => out.finish(ExitCode::SUCCESS),
+        Ok(()) => out.finish(ExitCode::SUCCESS),
         Err(error) => {
-            let _ = out.flush();
-            eprintln!("tidemill: {}: {error}", options.file.display());
-            ExitCode::FAILURE
+            complain(format_args!("{}: {error}", options.file.display()));
+            out.finish(ExitCode::FAILURE)
         }
     }
 }
@@ -96,6 +99,10 @@ fn show(options: &Options, out: &mut impl Write) -> Result<(), DumpError> {
         },
         _ if PartName::parse(name).is_some() => {
             writeln!(out, "{}", Part::decode(&content.into()).map_err(damaged)?)?;
+        }
+        format::FILE => {
+            format::decode(&content).map_err(damaged)?;
+            out.write_all(&content)?;
         }
         // Text already.
         META_PROPERTIES | QUORUM_STATE => out.write_all(&content)?,
