@@ -29,6 +29,14 @@ pub fn serve(folder: &Path, settings: &[&str]) -> Command {
     serve_on("127.0.0.1:0", folder, settings)
 }
 
+/// `tidemill serve` in this folder, as README has it, but for a free port and a small journal.
+pub fn serve_in(folder: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tidemill"));
+    command.args(["serve", "--listen", "127.0.0.1:0", "--set", SMALL_JOURNAL]);
+    command.current_dir(folder);
+    command
+}
+
 /// [`serve`] on an address of the test's choice: for a start where clients wait that know it.
 pub fn serve_on(listen: &str, folder: &Path, settings: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tidemill"));
@@ -116,8 +124,20 @@ impl Broker {
 
     /// SIGTERM, which must end in a clean stop; the whole log.
     #[track_caller]
-    pub fn stop(mut self) -> String {
-        signal("TERM", self.pid());
+    pub fn stop(self) -> String {
+        self.stop_by("TERM")
+    }
+
+    /// Ctrl-C, which must end in a clean stop; the whole log.
+    #[track_caller]
+    pub fn interrupt(self) -> String {
+        self.stop_by("INT")
+    }
+
+    /// A signal that must end in a clean stop; the whole log.
+    #[track_caller]
+    pub fn stop_by(mut self, name: &str) -> String {
+        signal(name, self.pid());
         let status = wait_end(&mut self.child, PATIENCE);
         let log = self.end();
         assert!(status.is_some_and(|status| status.success()), "{status:?}:\n{log}");
