@@ -280,6 +280,16 @@ fn what_cannot_be_created_is_refused_in_kafkas_words() {
 }
 
 #[test]
+fn the_brokers_default_counts_among_the_partitions_of_a_request() {
+    let mut process = Process::fresh(&[("num.partitions", "2147483647")]);
+    assert_eq!(
+        process.refused(topic("huge", -1)),
+        (44, "Excessively large number of partitions per request.".into())
+    );
+    assert_eq!(process.create(vec![topic("small", 2)])[0].error_code, 0);
+}
+
+#[test]
 fn validating_only_changes_nothing() {
     let mut process = Process::fresh(&[]);
     let request = CreateTopicsRequest {

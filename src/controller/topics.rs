@@ -29,7 +29,7 @@ impl Controller {
         let duplicates = duplicates(request.topics.iter().map(|topic| topic.name.as_str()));
         let wanted = request.topics.iter();
         let wanted = wanted.filter(|t| !duplicates.contains(&*t.name) && t.name != names::CLUSTER_METADATA);
-        let asked: usize = wanted.clone().map(partitions_asked_for).sum();
+        let asked: usize = wanted.clone().map(|topic| partitions_asked_for(image, topic)).sum();
         let mut records = Vec::new();
         // Of the topics of this request that are taken so far.
         let mut partitions_added = 0;
@@ -396,9 +396,10 @@ fn duplicates<T: Ord + Copy>(all: impl Iterator<Item = T>) -> BTreeSet<T> {
     all.filter(|&one| !seen.insert(one)).collect()
 }
 
-fn partitions_asked_for(topic: &CreatableTopic) -> usize {
+/// The default counts in full, whatever num.partitions is: Kafka counts 1 and then makes them all.
+fn partitions_asked_for(image: &Image, topic: &CreatableTopic) -> usize {
     match topic.assignments.len() {
-        0 if topic.num_partitions == -1 => 1,
+        0 if topic.num_partitions == -1 => image.broker_config.num_partitions as usize,
         0 => topic.num_partitions.max(0) as usize,
         assigned => assigned,
     }

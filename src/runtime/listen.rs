@@ -19,11 +19,11 @@ pub(super) struct Bound {
 }
 
 /// How the listener's sockets are set up.
-struct Sockets {
-    backlog: i32,
+pub(super) struct Sockets {
+    pub(super) backlog: i32,
     /// Kernel buffers; accepted sockets inherit them.
-    receive_bytes: Option<usize>,
-    send_bytes: Option<usize>,
+    pub(super) receive_bytes: Option<usize>,
+    pub(super) send_bytes: Option<usize>,
 }
 
 /// Takes the address. Without SO_REUSEPORT, so that a port in use is an error.
@@ -36,7 +36,7 @@ pub(super) fn bind(config: &BrokerConfig) -> Result<Bound, String> {
     bind_to(&config.listeners, &sockets)
 }
 
-fn bind_to(shown: &Endpoint, sockets: &Sockets) -> Result<Bound, String> {
+pub(super) fn bind_to(shown: &Endpoint, sockets: &Sockets) -> Result<Bound, String> {
     let addresses = (shown.host.as_str(), shown.port).to_socket_addrs();
     let addresses = addresses.map_err(|error| refused(shown, error))?;
     let mut last = Error::from(ErrorKind::AddrNotAvailable);

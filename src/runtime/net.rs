@@ -616,8 +616,9 @@ fn lost(error: &std::io::Error) -> End {
 
 #[cfg(test)]
 mod tests {
-    use super::super::accept::{Acceptor, Sockets, bind};
+    use super::super::accept::Acceptor;
     use super::super::inbox::{Inbox, Mail, Taken};
+    use super::super::listen::{Sockets, bind_to};
     use super::*;
     use crate::config::Endpoint;
     use glommio::timer::Timer;
@@ -652,7 +653,7 @@ mod tests {
             host: "127.0.0.1".into(),
             port: 0,
         };
-        let listener = bind(
+        let bound = bind_to(
             &endpoint,
             &Sockets {
                 backlog: 1000,
@@ -661,7 +662,8 @@ mod tests {
             },
         )
         .unwrap();
-        let address = listener.local_addr().unwrap();
+        let address = bound.address().unwrap();
+        let listener = bound.listen().unwrap();
         let inboxes: Arc<[Inbox]> = [Inbox::new(1)].into();
         let guests = Arc::new(Guests::new(1, 10_000, usize::MAX));
         let _acceptor = Acceptor::start(listener, inboxes.clone(), guests.clone(), Arc::default()).unwrap();
