@@ -11,7 +11,7 @@ use crate::runtime;
 pub fn run(config: BrokerConfig) -> ExitCode {
     let broker = Arc::new(config);
     match runtime::seal(&broker, &|place| shard_config(&broker, place)) {
-        Ok(()) => {
+        Ok(_) => {
             tracing::info!("every segment in {} is complete", broker.data_dir());
             ExitCode::SUCCESS
         }

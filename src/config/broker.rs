@@ -7,7 +7,7 @@ use super::kafka_keys::{NotHere, not_here};
 use super::listeners::Names;
 use super::setting::list_items;
 use super::setting::{ConfigError, ConfigErrors, Origin, Pair, Scope, Setting, nearest_key, setting};
-use super::table::{BadSetting, BrokerSettings, TopicConfig};
+use super::table::{BadSetting, BrokerSettings, CLEANUP_POLICY, LOG_CLEANUP_POLICY, TopicConfig};
 
 /// Values by key, checked or not: a topic's own, or a broker's of one source.
 pub type Overrides = BTreeMap<String, String>;
@@ -250,12 +250,6 @@ impl TopicConfig {
         broker
             .check_batch_fits(topic.max_message_bytes)
             .map_err(|reason| bad(("max.message.bytes", reason)))?;
-        if topic.segment_jitter_ms > topic.segment_ms {
-            return Err(bad((
-                "segment.jitter.ms",
-                "Value must be no more than segment.ms".into(),
-            )));
-        }
         Ok(topic)
     }
 }
@@ -298,6 +292,10 @@ pub(super) fn check(scope: Scope, key: &str, value: &str, origin: &Origin) -> Re
             });
         }
     };
+    // What a folder's metadata says of this is never set aside: the default would delete what the topic is to keep.
+    if *origin == Origin::Metadata && [CLEANUP_POLICY, LOG_CLEANUP_POLICY].contains(&key) {
+        return Ok(());
+    }
     checked.map_err(|reason| ConfigError::BadValue {
         key: key.to_owned(),
         value: value.trim().to_owned(),
@@ -310,10 +308,27 @@ fn is_from_file(pair: &Pair) -> bool {
     matches!(pair.origin, Origin::File { .. })
 }
 
+/// Whether somebody may set `after` where `before` is set: a policy that came with a folder of Kafka's may stay, and none that is
+/// not available may be chosen.
+pub fn check_cleanup_policy(before: &Overrides, after: &Overrides) -> Result<(), ConfigError> {
+    for (scope, key) in [(Scope::Topic, CLEANUP_POLICY), (Scope::Broker, LOG_CLEANUP_POLICY)] {
+        if let Some(value) = after.get(key).filter(|value| before.get(key) != Some(value)) {
+            let setting = setting(scope, key).expect("a row of the table");
+            setting.check(value).map_err(|reason| ConfigError::BadValue {
+                key: key.to_owned(),
+                value: value.trim().to_owned(),
+                reason,
+                origin: Origin::Metadata,
+            })?;
+        }
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{CompressionType, Cores};
+    use crate::config::{CleanupPolicy, CompressionType, Cores};
 
     fn pairs(text: &[(&str, &str)]) -> Vec<Pair> {
         text.iter()
@@ -510,11 +525,56 @@ mod tests {
 
     #[test]
     fn a_topic_that_asks_for_what_we_do_not_do_is_refused() {
-        let refused = TopicConfig::resolve(&BrokerConfig::default(), &overrides(&[("cleanup.policy", "compact")]));
+        let (none, compact) = (Overrides::new(), overrides(&[("cleanup.policy", "compact")]));
         assert_eq!(
-            refused.unwrap_err().kafka_message(),
+            check_cleanup_policy(&none, &compact).unwrap_err().kafka_message(),
             "Invalid value compact for configuration cleanup.policy: Only delete is supported: compaction is not \
              available yet"
         );
+        let broker = overrides(&[("log.cleanup.policy", "compact,delete")]);
+        assert!(check_cleanup_policy(&none, &broker).is_err());
+        // What is there may stay, and go.
+        assert_eq!(check_cleanup_policy(&compact, &compact), Ok(()));
+        assert_eq!(check_cleanup_policy(&compact, &none), Ok(()));
+        let delete = overrides(&[("cleanup.policy", "delete")]);
+        assert_eq!(check_cleanup_policy(&compact, &delete), Ok(()));
+        assert!(check_cleanup_policy(&compact, &overrides(&[("cleanup.policy", "compact,delete")])).is_err());
+    }
+
+    /// Taking the default in place of a policy that is not followed would delete what the topic is to keep.
+    #[test]
+    fn a_policy_that_the_metadata_has_is_never_set_aside() {
+        use CleanupPolicy::*;
+        let of_topic = |config: &BrokerConfig, policy| {
+            let own = overrides(&[("cleanup.policy", policy)]);
+            TopicConfig::resolve(config, &own).unwrap().cleanup_policy
+        };
+        let plain = BrokerConfig::default();
+        for (policy, expected) in [
+            ("delete", Delete),
+            (" delete ,delete", Delete),
+            ("", Keep),
+            ("compact", NotFollowed),
+            ("compact,delete", NotFollowed),
+            ("of a newer Kafka", NotFollowed),
+        ] {
+            assert_eq!(of_topic(&plain, policy), expected, "{policy:?}");
+        }
+        let compacts = plain
+            .with_dynamic(&Overrides::new(), &overrides(&[("log.cleanup.policy", "compact")]))
+            .unwrap();
+        let of_none = TopicConfig::resolve(&compacts, &Overrides::new()).unwrap();
+        assert_eq!(
+            (of_none.cleanup_policy, compacts.topic.cleanup_policy),
+            (NotFollowed, NotFollowed)
+        );
+        assert_eq!(of_topic(&compacts, "delete"), Delete);
+    }
+
+    #[test]
+    fn a_jitter_may_be_longer_than_the_time_that_it_is_taken_off() {
+        let config = BrokerConfig::from_pairs(&pairs(&[("log.roll.jitter.ms", "600000")])).unwrap();
+        let topic = TopicConfig::resolve(&config, &overrides(&[("segment.ms", "60000")])).unwrap();
+        assert_eq!((topic.segment_ms, topic.segment_jitter_ms), (60_000, 600_000));
     }
 }

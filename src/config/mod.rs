@@ -20,7 +20,7 @@ mod setting;
 mod table;
 mod value;
 
-pub use broker::{BrokerConfig, Overrides, Sources};
+pub use broker::{BrokerConfig, Overrides, Sources, check_cleanup_policy};
 pub use describe::{ConfigSource, Described, Synonym, describe_broker, describe_cluster_default, describe_topic};
 pub use kafka_keys::{NotHere, not_here};
 pub use limits::Limits;
@@ -30,4 +30,4 @@ pub use setting::{
     Bounds, ConfigError, ConfigErrors, Kind, Origin, Pair, SETTINGS, Scope, Setting, nearest_key, setting,
 };
 pub use table::{BrokerSettings, TopicConfig};
-pub use value::{CompressionType, Cores, Endpoint, LogLevel, TimestampType};
+pub use value::{CleanupPolicy, CompressionType, Cores, Endpoint, LogLevel, TimestampType, Umask};

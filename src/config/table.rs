@@ -6,10 +6,14 @@
 //! altered at run time.
 
 use super::setting::{Bounds, Bounds::*, FromBroker, Kind::*, Scope, Setting};
-use super::value::{CompressionType, Cores, Endpoint, LogLevel, TimestampType, Value};
+use super::value::{CleanupPolicy, CompressionType, Cores, Endpoint, LogLevel, TimestampType, Umask, Value};
 
 const DYNAMIC: bool = true;
 const STATIC: bool = false;
+
+/// The topic's key of [`CleanupPolicy`], and the broker's.
+pub const CLEANUP_POLICY: &str = "cleanup.policy";
+pub const LOG_CLEANUP_POLICY: &str = "log.cleanup.policy";
 
 const NO_COMPACTION: &str = "compaction is not available yet";
 const NO_REMOTE: &str = "tiered storage is not available";
@@ -59,12 +63,17 @@ macro_rules! topic_settings {
         #[derive(Clone, Debug, PartialEq)]
         pub struct TopicConfig {
             $($(#[doc = $doc])+ pub $field: $ty,)*
+            /// What happens to old records. A person can choose deletion only; the others come with a folder of Kafka's.
+            pub cleanup_policy: CleanupPolicy,
         }
 
         impl TopicConfig {
             /// Builds it from `text_of`, which gives a row's checked text. An error is the row's key and the reason.
             pub(super) fn read(mut text_of: impl FnMut(&'static str) -> String) -> Result<TopicConfig, BadSetting> {
-                Ok(TopicConfig { $($field: <$ty as Value>::read(&text_of($key)).map_err(|reason| ($key, reason))?,)* })
+                Ok(TopicConfig {
+                    $($field: <$ty as Value>::read(&text_of($key)).map_err(|reason| ($key, reason))?,)*
+                    cleanup_policy: CleanupPolicy::of(&text_of(CLEANUP_POLICY)),
+                })
             }
         }
 
@@ -281,6 +290,9 @@ broker_settings! {
     log_level: LogLevel = "tidemill.log.level", Text, Some("info"), OneOf(LogLevel::NAMES), STATIC;
     /// How long an idle shard looks for messages of the others before it sleeps, in microseconds; 0 sleeps at once, and so does a single shard.
     spin_us: u64 = "tidemill.spin.us", Long, Some("50"), Between(0, 10_000), STATIC;
+    /// The permissions that new folders and files do not get, in octal as the shell's umask: with 077 they are their
+    /// owner's only, with 027 his group reads them. What exists already stays as it is.
+    umask: Umask = "tidemill.umask", Text, Some("077"), Any, STATIC;
 }
 
 /// Settings of topics that Kafka has and that have one value here.
@@ -300,11 +312,11 @@ fn fixed_topic_rows() -> Vec<Setting> {
     const MAX: &str = "9223372036854775807";
     vec![
         row(
-            "cleanup.policy",
+            CLEANUP_POLICY,
             List,
             "delete",
             OneOf(&["compact", "delete"]),
-            const { &[broker("log.cleanup.policy", "delete")] },
+            const { &[broker(LOG_CLEANUP_POLICY, "delete")] },
             NO_COMPACTION,
             "What happens to old segments; delete removes them as retention says.",
         ),

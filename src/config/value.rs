@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use super::setting::list_items;
+
 /// Reads a setting's text. An error is the reason.
 pub(super) trait Value: Sized {
     fn read(text: &str) -> Result<Self, String>;
@@ -83,6 +85,30 @@ impl Value for CompressionType {
     }
 }
 
+/// What happens to a topic's old records.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CleanupPolicy {
+    /// Retention deletes old segments.
+    Delete,
+    /// Nothing is removed: Kafka's policy without an item.
+    Keep,
+    /// One that is not available here, compaction among them. Only the metadata of a folder that Kafka wrote has it.
+    NotFollowed,
+}
+
+impl CleanupPolicy {
+    /// Of any text: a newer Kafka may have a policy that nobody here has heard of, and taking it for deletion would lose
+    /// records.
+    pub fn of(text: &str) -> CleanupPolicy {
+        let items: Vec<&str> = list_items(text).collect();
+        match items[..] {
+            [] => CleanupPolicy::Keep,
+            _ if items.iter().all(|item| *item == "delete") => CleanupPolicy::Delete,
+            _ => CleanupPolicy::NotFollowed,
+        }
+    }
+}
+
 /// Whose clock a topic's timestamps are from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum TimestampType {
@@ -102,6 +128,21 @@ impl Value for TimestampType {
             "CreateTime" => Ok(TimestampType::CreateTime),
             "LogAppendTime" => Ok(TimestampType::LogAppendTime),
             _ => Err(format!("String must be one of: {}", Self::NAMES.join(", "))),
+        }
+    }
+}
+
+/// Permission bits that new files and folders do not get.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Umask(pub u32);
+
+impl Value for Umask {
+    fn read(text: &str) -> Result<Self, String> {
+        let is_octal = !text.is_empty() && text.bytes().all(|digit| (b'0'..=b'7').contains(&digit));
+        match u32::from_str_radix(text, 8) {
+            Ok(bits) if is_octal && bits & 0o700 == 0 && bits <= 0o777 => Ok(Umask(bits)),
+            Ok(bits) if is_octal && bits <= 0o777 => Err("the broker itself must be able to use its files".into()),
+            _ => Err("expected three octal digits such as 077 or 027".into()),
         }
     }
 }

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
+use crate::config::Umask;
 use crate::shard::effect::{BLOCK_BYTES, DiskError, DiskOp, DiskReply, Entry, READ_FILE_BYTES_MAX};
 
 const FILL_BYTES: usize = 256 * 1024;
@@ -18,6 +19,9 @@ const FILL_BYTES: usize = 256 * 1024;
 const REMOVE_BYTES: u64 = 8 * 1024 * 1024;
 
 /// The data folder.
+///
+/// It may be reached itself by a symbolic link, and nothing below it may: a link is never followed, by whatever
+/// opens, replaces or removes a file, so that nothing outside is read, overwritten or removed.
 pub(super) struct Folder {
     root: PathBuf,
 }
@@ -30,12 +34,29 @@ impl Folder {
         })
     }
 
-    pub(super) fn path(&self, relative: &str) -> PathBuf {
+    /// Where it is, with no link among the folders on the way. Whoever opens it adds [`libc::O_NOFOLLOW`] for its own name;
+    /// renaming and removing never follow that one.
+    pub(super) fn path(&self, relative: &str) -> Result<PathBuf> {
         if relative.is_empty() {
-            self.root.clone()
-        } else {
-            self.root.join(relative)
+            return Ok(self.root.clone());
         }
+        let mut path = self.root.clone();
+        if let Some((folders, _)) = relative.rsplit_once('/') {
+            for folder in folders.split('/') {
+                path.push(folder);
+                no_link(&path)?;
+            }
+        }
+        Ok(self.root.join(relative))
+    }
+
+    /// The same for a folder that is to be looked into.
+    fn folder_path(&self, relative: &str) -> Result<PathBuf> {
+        let path = self.path(relative)?;
+        if !relative.is_empty() {
+            no_link(&path)?;
+        }
+        Ok(path)
     }
 
     /// Performs one blocking operation. The others (reads, writes, syncs and truncation of open files) are the ring's.
@@ -67,15 +88,15 @@ impl Folder {
         match what {
             DiskOp::Reserve { file, len } => self.reserve(&file.path, *len).map(done),
             DiskOp::Fill { file, len } => self.fill(&file.path, *len).map(done),
-            DiskOp::CreateDir { path } => match fs::create_dir(self.path(path)) {
+            DiskOp::CreateDir { path } => match fs::create_dir(self.path(path)?) {
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(DiskReply::Done),
                 other => other.map(done),
             },
-            DiskOp::SyncDir { path } => File::open(self.path(path))?.sync_all().map(done),
-            DiskOp::Rename { from, to } => fs::rename(self.path(from), self.path(to)).map(done),
-            DiskOp::RemoveFile { path } => fine_when_missing(fs::remove_file(self.path(path))).map(done),
+            DiskOp::SyncDir { path } => File::open(self.folder_path(path)?)?.sync_all().map(done),
+            DiskOp::Rename { from, to } => fs::rename(self.path(from)?, self.path(to)?).map(done),
+            DiskOp::RemoveFile { path } => fine_when_missing(self.path(path).and_then(fs::remove_file)).map(done),
             DiskOp::RemoveLargeFile { path } => fine_when_missing(self.remove_in_slices(path)).map(done),
-            DiskOp::RemoveDir { path } => fine_when_missing(fs::remove_dir(self.path(path))).map(done),
+            DiskOp::RemoveDir { path } => fine_when_missing(self.path(path).and_then(fs::remove_dir)).map(done),
             DiskOp::List { path } => self.list(path).map(DiskReply::Entries),
             DiskOp::ReadFile { path } => self.read_file(path).map(DiskReply::Bytes),
             DiskOp::ReplaceFile { path, content } => self.replace_file(path, content).map(done),
@@ -97,7 +118,8 @@ impl Folder {
             .write(true)
             .create(true)
             .truncate(false)
-            .open(self.path(path))?;
+            .custom_flags(libc::O_NOFOLLOW)
+            .open(self.path(path)?)?;
         if len == 0 {
             return Ok(());
         }
@@ -109,14 +131,14 @@ impl Folder {
     }
 
     fn fill(&self, path: &str, len: u64) -> Result<()> {
-        let path = self.path(path);
+        let path = self.path(path)?;
         let open = |flags| {
             OpenOptions::new()
                 .read(true)
                 .write(true)
                 .create(true)
                 .truncate(false)
-                .custom_flags(flags)
+                .custom_flags(flags | libc::O_NOFOLLOW)
                 .open(&path)
         };
         // Gigabytes of zeros must not push everything else out of the page cache; where direct I/O is impossible, they do.
@@ -148,8 +170,16 @@ impl Folder {
     }
 
     fn remove_in_slices(&self, path: &str) -> Result<()> {
-        let path = self.path(path);
-        let file = OpenOptions::new().write(true).open(&path)?;
+        let path = self.path(path)?;
+        let opened = OpenOptions::new()
+            .write(true)
+            .custom_flags(libc::O_NOFOLLOW)
+            .open(&path);
+        let file = match opened {
+            // A link: its name goes, and what it leads to is not ours.
+            Err(error) if error.raw_os_error() == Some(libc::ELOOP) => return fs::remove_file(path),
+            opened => opened?,
+        };
         let mut len = file.metadata()?.len();
         while len > REMOVE_BYTES {
             len -= REMOVE_BYTES;
@@ -161,7 +191,7 @@ impl Folder {
 
     fn list(&self, path: &str) -> Result<Vec<Entry>> {
         let mut entries = Vec::new();
-        for entry in fs::read_dir(self.path(path))? {
+        for entry in fs::read_dir(self.folder_path(path)?)? {
             let entry = entry?;
             // A name that is not UTF-8 is none of ours.
             let Ok(name) = entry.file_name().into_string() else {
@@ -186,7 +216,10 @@ impl Folder {
 
     fn read_file(&self, path: &str) -> Result<Bytes> {
         let mut content = Vec::new();
-        File::open(self.path(path))?
+        OpenOptions::new()
+            .read(true)
+            .custom_flags(libc::O_NOFOLLOW)
+            .open(self.path(path)?)?
             .take(READ_FILE_BYTES_MAX + 1)
             .read_to_end(&mut content)?;
         if content.len() as u64 > READ_FILE_BYTES_MAX {
@@ -199,9 +232,9 @@ impl Folder {
     }
 
     fn replace_file(&self, path: &str, content: &[u8]) -> Result<()> {
-        let target = self.path(path);
-        let temporary = self.path(&format!("{path}.tmp"));
-        let mut file = File::create(&temporary)?;
+        let target = self.path(path)?;
+        let temporary = self.path(&format!("{path}.tmp"))?;
+        let mut file = create(&temporary)?;
         file.write_all(content)?;
         file.sync_all()?;
         drop(file);
@@ -216,9 +249,40 @@ pub(super) fn disk_error(verb: &str, path: &str, error: &Error) -> DiskError {
     match error.raw_os_error() {
         Some(libc::ENOENT) => DiskError::NotFound { path: path.into() },
         Some(libc::ENOSPC | libc::EDQUOT) => DiskError::Full { path: path.into() },
+        Some(libc::ELOOP) => DiskError::Io {
+            message: format!(
+                "cannot {verb} {path}: there is a symbolic link in its place or on the way to it, and none is followed below the \
+                 data folder; put there what it leads to"
+            ),
+        },
         _ => DiskError::Io {
             message: format!("cannot {verb} {path}: {error}"),
         },
+    }
+}
+
+/// From here on, whatever this process creates is without these permissions.
+#[allow(unsafe_code)]
+pub(super) fn set_umask(umask: Umask) {
+    // SAFETY: a call without pointers, which cannot fail.
+    unsafe { libc::umask(umask.0) };
+}
+
+/// A new file, or an old one of the name emptied; never what a link leads to.
+pub(super) fn create(path: &Path) -> Result<File> {
+    OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .custom_flags(libc::O_NOFOLLOW)
+        .open(path)
+}
+
+/// An error when the name is a link's; nothing is fine, and whoever wants more finds out.
+fn no_link(path: &Path) -> Result<()> {
+    match fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_symlink() => Err(Error::from_raw_os_error(libc::ELOOP)),
+        _ => Ok(()),
     }
 }
 
@@ -279,5 +343,86 @@ impl AsRef<[u8]> for Aligned {
 impl AsMut<[u8]> for Aligned {
     fn as_mut(&mut self) -> &mut [u8] {
         &mut self.memory[self.start..self.start + self.len]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::{File as LogFile, FileIds};
+    use std::os::unix::fs::symlink;
+
+    /// A data folder whose every name is a link to the outside, where one file is; what must be left of that.
+    fn with_links() -> (tempfile::TempDir, Folder, PathBuf) {
+        let scratch = tempfile::tempdir().unwrap();
+        let (root, outside) = (scratch.path().join("data"), scratch.path().join("outside"));
+        fs::create_dir(&root).unwrap();
+        fs::create_dir(&outside).unwrap();
+        let foreign = outside.join("foreign");
+        fs::write(&foreign, vec![7; 20_000_000]).unwrap();
+        symlink(&outside, root.join("t-0")).unwrap();
+        fs::create_dir(root.join("u-0")).unwrap();
+        symlink(&foreign, root.join("u-0/foreign")).unwrap();
+        symlink(&foreign, root.join("u-0/new.tmp")).unwrap();
+        let folder = Folder::open(&root).unwrap();
+        (scratch, folder, foreign)
+    }
+
+    #[test]
+    fn a_link_below_the_data_folder_is_never_followed() {
+        let (_scratch, folder, foreign) = with_links();
+        let mut files = FileIds::default();
+        let mut file = |path: &str| LogFile {
+            id: files.next(),
+            path: path.into(),
+        };
+        let path = |path: &str| path.to_string();
+        let mut refused = Vec::new();
+        for through in ["t-0/foreign", "u-0/foreign"] {
+            refused.push(DiskOp::ReadFile { path: path(through) });
+            let (file, len) = (file(through), 4096);
+            refused.push(DiskOp::Reserve {
+                file: file.clone(),
+                len,
+            });
+            refused.push(DiskOp::Fill { file, len });
+        }
+        refused.extend([
+            DiskOp::List { path: path("t-0") },
+            DiskOp::SyncDir { path: path("t-0") },
+            DiskOp::CreateDir { path: path("t-0/made") },
+            DiskOp::RemoveFile {
+                path: path("t-0/foreign"),
+            },
+            DiskOp::RemoveLargeFile {
+                path: path("t-0/foreign"),
+            },
+            DiskOp::ReplaceFile {
+                path: path("t-0/new"),
+                content: Bytes::from_static(b"new"),
+            },
+            DiskOp::ReplaceFile {
+                path: path("u-0/new"),
+                content: Bytes::from_static(b"new"),
+            },
+            DiskOp::Rename {
+                from: path("t-0/foreign"),
+                to: path("u-0/taken"),
+            },
+            DiskOp::RemoveDir { path: path("t-0") },
+        ]);
+        for what in &refused {
+            let error = folder.perform(what).expect_err(&format!("{what:?}")).to_string();
+            let is_last = matches!(what, DiskOp::RemoveDir { .. });
+            assert!(is_last || error.contains("symbolic link"), "{what:?}: {error}");
+        }
+        // A link's own name may go.
+        for path in ["u-0/foreign", "u-0/new.tmp"].map(path) {
+            folder.perform(&DiskOp::RemoveLargeFile { path }).unwrap();
+        }
+        let path = path("u-0");
+        folder.perform(&DiskOp::RemoveDir { path }).unwrap();
+        assert!(fs::read(&foreign).unwrap() == vec![7; 20_000_000]);
+        assert_eq!(fs::read_dir(foreign.parent().unwrap()).unwrap().count(), 1);
     }
 }

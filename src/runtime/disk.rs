@@ -179,7 +179,8 @@ impl Disk {
                 // Whether it can be opened is the answer when no operation holds it open.
                 let open = self.files.find(file.id, Way::Durable);
                 let open = open.or_else(|| self.files.find(file.id, Way::Plain));
-                let named = DmaFile::open(self.folder.path(&file.path)).await;
+                let path = (self.folder.path(&file.path)).map_err(|error| disk_error("open", &file.path, &error))?;
+                let named = DmaFile::open(path).await;
                 let named = named.map_err(|error| failed("open", &file, error))?;
                 let is_same = open.is_none_or(|open| open.is_same(&named));
                 let _ = named.close().await;
@@ -333,10 +334,15 @@ impl Files {
         }
         let mut options = OpenOptions::new();
         options.read(true).write(true);
-        if let Way::Durable = way {
-            options.custom_flags(libc::O_DSYNC);
-        }
-        let opened = options.dma_open(self.folder.path(&file.path)).await;
+        options.custom_flags(match way {
+            Way::Plain => libc::O_NOFOLLOW,
+            Way::Durable => libc::O_NOFOLLOW | libc::O_DSYNC,
+        });
+        let path = self
+            .folder
+            .path(&file.path)
+            .map_err(|error| disk_error("open", &file.path, &error))?;
+        let opened = options.dma_open(path).await;
         let opened = Rc::new(opened.map_err(|error| failed("open", file, error))?);
         // Somebody else may have opened it meanwhile: then there is one too many, closed when this operation ends.
         let mut open = self.open.borrow_mut();

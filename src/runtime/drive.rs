@@ -100,7 +100,11 @@ pub(super) async fn drive(seat: Seat) {
     let id = seat.config.id;
     let events = Rc::new(Events::default());
     // The first direct open of a device makes glommio try polled I/O with one read; it must find a written block.
-    let probe = DmaFile::open(seat.folder.path(LOCK_FILE)).await;
+    let path = seat
+        .folder
+        .path(LOCK_FILE)
+        .expect("its folder is the data folder itself");
+    let probe = DmaFile::open(path).await;
     let registered = match &probe {
         Ok(file) => buffers_registered(file),
         Err(error) => {

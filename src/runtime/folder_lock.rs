@@ -3,6 +3,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use super::blocking::check;
@@ -14,7 +15,7 @@ pub(super) const LOCK_FILE: &str = ".lock";
 
 /// Held as long as the process may touch the folder. The kernel releases it with the process, however that ends.
 #[derive(Debug)]
-pub(super) struct FolderLock {
+pub struct FolderLock {
     _file: File,
 }
 
@@ -29,9 +30,14 @@ pub(super) fn take(folder: &Path) -> Result<FolderLock, String> {
         .write(true)
         .create(true)
         .truncate(false)
+        .custom_flags(libc::O_NOFOLLOW)
         .open(folder.join(LOCK_FILE));
-    let mut file = open.map_err(|error| {
-        format!("cannot write in the data folder {shown}: {error}; make it writable for this user, or choose another with --data-dir")
+    let mut file = open.map_err(|error| match error.raw_os_error() {
+        Some(libc::ELOOP) => format!(
+            "{shown}/{LOCK_FILE} is a symbolic link, and what it leads to would be overwritten: remove it, or choose another \
+             folder with --data-dir"
+        ),
+        _ => format!("cannot write in the data folder {shown}: {error}; make it writable for this user, or choose another with --data-dir"),
     })?;
     lock_or_say(&mut file, folder)?;
     let mut block = format!("{}\n", std::process::id()).into_bytes();
@@ -93,5 +99,16 @@ mod tests {
         drop(held);
         assert_eq!(look(folder.path()), Ok(()));
         take(folder.path()).unwrap();
+    }
+
+    #[test]
+    fn a_link_in_place_of_the_lock_is_left_alone() {
+        let (folder, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let foreign = outside.path().join("foreign");
+        fs::write(&foreign, "foreign").unwrap();
+        std::os::unix::fs::symlink(&foreign, folder.path().join(LOCK_FILE)).unwrap();
+        let refused = take(folder.path()).unwrap_err();
+        assert!(refused.contains("symbolic link"), "{refused}");
+        assert_eq!(fs::read_to_string(&foreign).unwrap(), "foreign");
     }
 }

@@ -9,7 +9,7 @@
 //! | `net`, `frame`, `pipeline`, `socket`, `budget` | connections: frames in, replies out, memory and time limits |
 //! | `disk`, `lent`, `blocking`, `workers` | disk operations, on the ring or on threads |
 //! | `inbox` | queues between shards and from other threads |
-//! | `listen`, `accept`, `guests`, `signals`, `folder_lock`, `preflight`, `clock` | the process: listener, stop, data folder, host, time |
+//! | `listen`, `accept`, `guests`, `signals`, `folder_lock`, `preflight`, `file_system`, `clock` | the process: listener, stop, data folder, host, time |
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -35,6 +35,7 @@ mod complaints;
 mod disk;
 mod drive;
 mod events;
+mod file_system;
 mod folder_lock;
 mod frame;
 mod guests;
@@ -102,7 +103,8 @@ pub struct Broker {
     running: usize,
     /// Of the shards that have stopped, each wrote everything to its place.
     is_clean: bool,
-    _lock: FolderLock,
+    /// Until the process ends, or whoever sealed the folder passes it on.
+    lock: FolderLock,
 }
 
 /// Runs a broker until it is told to stop; its exit code.
@@ -247,6 +249,9 @@ fn counted(shards: u16) -> String {
 pub fn start(config: &BrokerConfig, shard_config: impl Fn(Place) -> ShardConfig) -> Result<Broker, String> {
     let cores = cores(&config.cores)?;
     let folder = Path::new(config.data_dir());
+    // The folder stays locked from the first shard that seals to the last one that serves: between the two, another process
+    // would append to journals that are being removed.
+    let mut lock = None;
     if let Some(Format { shards, .. }) = folder_format(folder)?
         && usize::from(shards) != cores.len()
     {
@@ -255,15 +260,17 @@ pub fn start(config: &BrokerConfig, shard_config: impl Fn(Place) -> ShardConfig)
             counted(shards),
             cores.len()
         );
-        seal(config, &shard_config)?;
-        retire(folder, shards)
+        let held = seal(config, &shard_config)?;
+        retire(folder, shards, &held)
             .map_err(|error| format!("cannot retire the journals of {}: {error}", counted(shards)))?;
+        lock = Some(held);
     }
-    start_on(config, cores, false, shard_config)
+    start_on(config, cores, false, shard_config, lock)
 }
 
-/// Recovers a folder that nobody serves, with the shards that wrote it, and writes every record to its segment.
-pub fn seal(config: &BrokerConfig, shard_config: &impl Fn(Place) -> ShardConfig) -> Result<(), String> {
+/// Recovers a folder that nobody serves, with the shards that wrote it, and writes every record to its segment. Nobody else may
+/// touch the folder for as long as the caller keeps what it is given.
+pub fn seal(config: &BrokerConfig, shard_config: &impl Fn(Place) -> ShardConfig) -> Result<FolderLock, String> {
     let folder = Path::new(config.data_dir());
     let Format { shards, .. } =
         folder_format(folder)?.ok_or_else(|| format!("{} is not a data folder of Tidemill", folder.display()))?;
@@ -271,10 +278,10 @@ pub fn seal(config: &BrokerConfig, shard_config: &impl Fn(Place) -> ShardConfig)
     let places = (0..usize::from(shards))
         .map(|shard| cores[shard % cores.len()])
         .collect();
-    let mut broker = start_on(config, places, true, shard_config)?;
+    let mut broker = start_on(config, places, true, shard_config, None)?;
     broker.wait_stopped()?;
     match folder.join(format::CLEAN_SHUTDOWN).exists() {
-        true => Ok(()),
+        true => Ok(broker.lock),
         false => Err(format!(
             "{}: not everything could be written out, see the lines above",
             folder.display()
@@ -318,10 +325,10 @@ fn journals_are_there(folder: &Path) -> Result<(), String> {
 /// The file that names their number says first that they may be missing, and goes last, when they are gone for certain. A
 /// crash before that leaves a folder of the old number, which makes the journals that it lacks; a crash after it, one of no
 /// number and without journals.
-fn retire(folder: &Path, shards: u16) -> std::io::Result<()> {
+fn retire(folder: &Path, shards: u16, _: &FolderLock) -> std::io::Result<()> {
     let has_journals = false;
     let (format, fresh) = (folder.join(format::FILE), folder.join(format!("{}.tmp", format::FILE)));
-    let mut file = std::fs::File::create(&fresh)?;
+    let mut file = blocking::create(&fresh)?;
     file.write_all(&format::encode(Format { shards, has_journals }))?;
     file.sync_all()?;
     std::fs::rename(fresh, format)?;
@@ -348,6 +355,7 @@ fn start_on(
     cores: Vec<usize>,
     only_seal: bool,
     shard_config: impl Fn(Place) -> ShardConfig,
+    lock: Option<FolderLock>,
 ) -> Result<Broker, String> {
     let shards = u16::try_from(cores.len()).map_err(|_| "too many cores".to_string())?;
     let mut refusals = Vec::new();
@@ -361,8 +369,12 @@ fn start_on(
     if !refusals.is_empty() {
         return Err(refusals.join("; "));
     }
+    blocking::set_umask(config.umask);
     let root = std::path::absolute(config.data_dir()).map_err(|error| format!("{}: {error}", config.data_dir()))?;
-    let folder_lock = folder_lock::take(&root)?;
+    let lock = match lock {
+        Some(held) => held,
+        None => folder_lock::take(&root)?,
+    };
     journals_are_there(&root)?;
     let system = |error: std::io::Error| format!("cannot start: {error}");
     // Who only seals serves nobody.
@@ -432,7 +444,7 @@ fn start_on(
         reports,
         listener,
         acceptor: Arc::default(),
-        _lock: folder_lock,
+        lock,
     })
 }
 
@@ -560,11 +572,13 @@ mod tests {
         std::fs::write(path(&ring_path(ShardId(1))), "").unwrap();
         std::fs::write(path(format::FILE), "").unwrap();
         std::fs::write(path("other"), "").unwrap();
-        retire(folder.path(), 2).unwrap();
-        let left: Vec<_> = std::fs::read_dir(folder.path())
+        let lock = folder_lock::take(folder.path()).unwrap();
+        retire(folder.path(), 2, &lock).unwrap();
+        let mut left: Vec<_> = std::fs::read_dir(folder.path())
             .unwrap()
             .map(|entry| entry.unwrap().file_name())
             .collect();
-        assert_eq!(left, ["other"]);
+        left.sort();
+        assert_eq!(left, [folder_lock::LOCK_FILE, "other"]);
     }
 }

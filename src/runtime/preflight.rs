@@ -12,6 +12,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use super::blocking::{aligned_zeros, check, space as room};
+use super::file_system;
 use crate::config::BrokerConfig;
 use crate::shard::effect::BLOCK_BYTES;
 
@@ -93,6 +94,7 @@ pub fn preflight(needs: &Needs) -> Vec<Line> {
         line("kernel", kernel(&release())),
         line("io_uring", io_uring(setup_ring())),
         line("locked memory", memlock(limits.0.0, may_lock_all(), needs.shards)),
+        line("file system", file_system::check(&folder)),
         direct_io(&folder),
         line("file descriptors", descriptors(limits.1.1)),
         line(
@@ -266,7 +268,7 @@ fn try_direct_io(path: &Path) -> std::io::Result<()> {
         .write(true)
         .create(true)
         .truncate(true)
-        .custom_flags(libc::O_DIRECT | libc::O_DSYNC);
+        .custom_flags(libc::O_DIRECT | libc::O_DSYNC | libc::O_NOFOLLOW);
     options.open(path)?.write_all(zeros.as_ref())?;
     let mut back = aligned_zeros(BLOCK_BYTES as usize);
     OpenOptions::new()
@@ -419,7 +421,7 @@ mod tests {
             reserve_bytes: 1,
         };
         let lines = preflight(&needs);
-        assert_eq!(lines.len(), 6);
+        assert_eq!(lines.len(), 7);
         for line in &lines {
             assert!(!matches!(line.verdict, Verdict::Refuse(_)), "{line}");
         }

@@ -176,6 +176,7 @@ pub fn complaints(log: &str) -> Vec<&str> {
     log.lines()
         .filter(|line| line.contains(" WARN ") || line.contains(" ERROR "))
         .filter(|line| !line.contains("WARN locked memory: the limit is"))
+        .filter(|line| !line.contains("WARN file system: "))
         .collect()
 }
 
@@ -267,4 +268,39 @@ fn one_broker_to_a_folder_and_it_starts_again_after_any_end() {
         PATIENCE,
     );
     assert!(ring.contains("incarnation"), "{ring}");
+}
+
+/// Records are nobody's business but the broker's, unless somebody says otherwise.
+#[test]
+fn what_the_broker_makes_is_its_owners_only() {
+    use std::os::unix::fs::PermissionsExt;
+    let scratch = tempfile::tempdir().unwrap();
+    for (settings, group) in [(&[][..], 0o000), (&["tidemill.umask=027"], 0o050)] {
+        let data = scratch.path().join(format!("data{group}"));
+        let broker = Broker::start(&data, settings);
+        let mut client = crate::client::Client::connect(broker.address());
+        client.create("topic", 1, &[]);
+        client.append("topic", "value");
+        drop(client);
+        broker.stop();
+        let mut folders = vec![data];
+        let mut seen = 0;
+        while let Some(folder) = folders.pop() {
+            let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+            assert_eq!(mode(&folder), 0o700 | group, "{folder:?}");
+            for entry in std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()) {
+                if entry.is_dir() {
+                    folders.push(entry);
+                } else {
+                    assert_eq!(mode(&entry), 0o600 | group & 0o040, "{entry:?}");
+                    seen += 1;
+                }
+            }
+        }
+        assert!(seen > 5, "{seen} files");
+    }
+    let refused = Broker::spawn(&mut serve(scratch.path(), &["tidemill.umask=777"]))
+        .err()
+        .unwrap();
+    assert!(refused.contains("tidemill.umask"), "{refused}");
 }
