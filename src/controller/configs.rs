@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::config::{BrokerConfig, ConfigError, Kind, Overrides, Scope, TopicConfig, setting};
+use crate::config::{BrokerConfig, ConfigError, Kind, Overrides, Scope, TopicConfig, check_cleanup_policy, setting};
 use crate::error::ErrorCode;
 use crate::types::Excerpt;
 use crate::types::NodeId;
@@ -249,10 +249,9 @@ impl Controller {
         let invalid_config = |why: String| ApiError::new(ErrorCode::InvalidConfig, why);
         then.values().try_for_each(|value| check_value_size(value))?;
         if resource.kind == ResourceKind::Topic {
-            return TopicConfig::resolve(&image.broker_config, then)
-                .map(|_| ())
-                .map_err(|error| invalid_config(error.kafka_message()));
+            return check_topic(image, now, then).map_err(|error| invalid_config(error.kafka_message()));
         }
+        check_cleanup_policy(now, then).map_err(|error| invalid_request(error.kafka_message()))?;
         let of_all_brokers = resource.name.is_empty();
         if image.features.get(ELR_FEATURE).is_some_and(|&level| level > 0) {
             if !of_all_brokers && keys.contains(MIN_ISR) {
@@ -301,6 +300,24 @@ fn joined(names: &[&str]) -> String {
     let shown: Vec<String> = names.iter().take(20).map(|name| Excerpt(name).to_string()).collect();
     let more = if names.len() > shown.len() { ", ..." } else { "" };
     shown.join(", ") + more
+}
+
+/// Whether a topic may have `then` in place of `now`. What stays as it was is not held against the request: a folder that Kafka
+/// wrote may have settings that this broker does without.
+fn check_topic(image: &Image, now: &Overrides, then: &Overrides) -> Result<(), ConfigError> {
+    check_cleanup_policy(now, then)?;
+    let mut checked = then.clone();
+    loop {
+        let error = match TopicConfig::resolve(&image.broker_config, &checked) {
+            Ok(_) => return Ok(()),
+            Err(error) => error,
+        };
+        match &error {
+            ConfigError::UnknownKey { key, .. } | ConfigError::BadValue { key, .. }
+                if now.contains_key(key) && now.get(key) == then.get(key) && checked.remove(key).is_some() => {}
+            _ => return Err(error),
+        }
+    }
 }
 
 fn invalid_request(why: impl Into<String>) -> ApiError {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::config::{self, Overrides, TopicConfig};
+use crate::config::{self, Overrides, TopicConfig, check_cleanup_policy};
 use crate::error::ErrorCode;
 use crate::types::{NodeId, TopicId, Uuid};
 use crate::wire::metadata_records::{ConfigRecord, MetadataRecord, PartitionRecord, RemoveTopicRecord, TopicRecord};
@@ -424,7 +424,8 @@ fn new_overrides(image: &Image, configs: &[CreatableTopicConfig]) -> Result<Over
         .map(|c| (c.name.clone(), c.value.clone().unwrap_or_default()))
         .collect();
     overrides.values().try_for_each(|value| check_value_size(value))?;
-    TopicConfig::resolve(&image.broker_config, &overrides)
+    check_cleanup_policy(&Overrides::new(), &overrides)
+        .and_then(|()| TopicConfig::resolve(&image.broker_config, &overrides))
         .map_err(|error| ApiError::new(ErrorCode::InvalidConfig, error.kafka_message()))?;
     Ok(overrides)
 }

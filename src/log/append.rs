@@ -115,7 +115,7 @@ impl Log {
         };
         let segment = self.active_mut();
         let (segment_base, position) = (segment.base, segment.size);
-        segment.note(&header);
+        segment.note(&header, now.wall_ms);
         self.saving.note_bytes(header.size_bytes);
         self.tail.push(Incoming {
             segment_base,

@@ -45,6 +45,11 @@ const RESERVE_BYTES_MIN: u64 = 256 * 1024;
 const RESERVE_BYTES_STEP_MAX: u64 = 64 * 1024 * 1024;
 
 impl CheckpointStep {
+    /// Where the last write ends.
+    pub fn end(&self) -> Position {
+        self.upto
+    }
+
     pub fn bytes(&self) -> usize {
         let slices = self.writes.iter().flat_map(|write| &write.slices);
         slices.map(Bytes::len).sum()

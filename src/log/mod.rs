@@ -34,7 +34,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::config::TopicConfig;
+use crate::config::{CleanupPolicy, TopicConfig};
 use crate::types::{LeaderEpoch, LogId, Now, Offset, Position};
 
 use epochs::Epochs;
@@ -65,6 +65,15 @@ pub struct LogConfig {
     pub retention_ms: Option<i64>,
     /// None is without limit.
     pub retention_bytes: Option<i64>,
+    /// What retention may take, and whether a gap between offsets is damage: see [`CleanupPolicy`].
+    pub cleanup_policy: CleanupPolicy,
+}
+
+impl LogConfig {
+    /// Every offset is some record's. A log that Kafka compacts has gaps anywhere, and they are no damage.
+    pub fn is_dense(&self) -> bool {
+        self.cleanup_policy != CleanupPolicy::NotFollowed
+    }
 }
 
 impl From<&TopicConfig> for LogConfig {
@@ -76,6 +85,7 @@ impl From<&TopicConfig> for LogConfig {
             index_interval_bytes: topic.index_interval_bytes,
             retention_ms: topic.retention_ms,
             retention_bytes: topic.retention_bytes,
+            cleanup_policy: topic.cleanup_policy,
         }
     }
 }
@@ -285,9 +295,9 @@ impl Log {
         &self.producers
     }
 
-    /// Forgets producers that were idle for `producer.id.expiration.ms`.
-    pub fn expire_producers(&mut self, now: Now, expiration_ms: i64) {
-        self.producers.expire(now.wall_ms, expiration_ms);
+    /// Forgets producers that were idle for `producer.id.expiration.ms`, given in microseconds.
+    pub fn expire_producers(&mut self, now: Now, expiration_us: u64) {
+        self.producers.expire(now.mono_us, expiration_us);
     }
 
     pub fn last_stable_offset(&self, high_watermark: Offset) -> Offset {

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use bytes::{Bytes, BytesMut};
 use proptest::prelude::*;
 
+use crate::config::CleanupPolicy;
 use crate::record::{BatchBuilder, Codec, StampedBatch};
 use crate::types::{BLOCK_BYTES, Entry, File, FileIds, LogId, Now, OPERATION_BYTES_MAX, Offset, Random, Uuid};
 
@@ -179,6 +180,7 @@ fn config(segment_bytes: u64) -> LogConfig {
         index_interval_bytes: 3000,
         retention_ms: None,
         retention_bytes: None,
+        cleanup_policy: CleanupPolicy::Delete,
     }
 }
 

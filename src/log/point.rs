@@ -18,7 +18,7 @@
 //!       u32  damaged ranges; for each: i64 first offset, i64 the offset after the last
 //!       u32  segments, up to the one with the last applied batch; for each:
 //!            i64 base, i64 next offset, u64 bytes, i64 max timestamp, i64 its batch's base offset,
-//!            i64 first timestamp (i64::MIN for none), i64 begun at, u64 index spacing,
+//!            i64 first timestamp (i64::MIN for none), i64 begun at (when no batch has a timestamp: the arrival of the newest), u64 index spacing,
 //!            u32 index entries; for each: u32 offset delta, u32 position, i64 max timestamp before
 //!       rest producers, see `Producers::encode`
 //! ```
@@ -240,7 +240,7 @@ impl Log {
             out.put_i64_le(segment.max_timestamp);
             out.put_i64_le(segment.max_timestamp_offset);
             out.put_i64_le(segment.first_timestamp.unwrap_or(i64::MIN));
-            out.put_i64_le(segment.created_ms);
+            out.put_i64_le(segment.begun_ms());
             out.put_u64_le(segment.index.spacing_bytes());
             let entries = segment.index.entries();
             let entries = &entries[..entries.partition_point(|entry| (entry.position as Position) < size)];

@@ -58,13 +58,35 @@ pub struct Producer {
     pub epoch: ProducerEpoch,
     /// Of the transaction coordinator that sent the last marker; -1 before the first.
     pub coordinator_epoch: i32,
-    /// Of the last batch or marker; decides about expiry.
+    /// Of the last batch or marker, by the client's clock.
     pub last_timestamp: i64,
+    idle: Idle,
     /// The first offset of the open transaction.
     pub transaction_start: Option<Offset>,
     /// Oldest first.
     written: VecDeque<Written>,
 }
+
+/// Since when a producer has sent nothing, by our clock: a client's may be anything, and records that are copied from elsewhere
+/// are old when they arrive. Known to this process only: after a start, every producer is one that has just sent something.
+/// Not part of what makes two states equal, which the batches of a log decide.
+#[derive(Clone, Copy, Debug, Default)]
+enum Idle {
+    /// It sent something after the last look.
+    #[default]
+    No,
+    Since {
+        mono_us: u64,
+    },
+}
+
+impl PartialEq for Idle {
+    fn eq(&self, _: &Idle) -> bool {
+        true
+    }
+}
+
+impl Eq for Idle {}
 
 impl Producer {
     fn new() -> Producer {
@@ -72,6 +94,7 @@ impl Producer {
             epoch: NO_EPOCH,
             coordinator_epoch: -1,
             last_timestamp: NO_TIMESTAMP,
+            idle: Idle::default(),
             transaction_start: None,
             written: VecDeque::new(),
         }
@@ -280,6 +303,7 @@ impl Producers {
             timestamp: batch.max_timestamp,
         });
         producer.last_timestamp = batch.max_timestamp;
+        producer.idle = Idle::No;
         if batch.is_transactional() && producer.transaction_start.is_none() {
             producer.transaction_start = Some(batch.base_offset);
             self.ongoing.insert(batch.base_offset, batch.producer_id);
@@ -294,6 +318,7 @@ impl Producers {
         producer.enter_epoch(batch.producer_epoch);
         producer.coordinator_epoch = marker.coordinator_epoch;
         producer.last_timestamp = marker.timestamp;
+        producer.idle = Idle::No;
         let first_offset = producer.transaction_start.take()?;
         self.ongoing.remove(&first_offset);
         self.ended.insert(first_offset, batch.base_offset);
@@ -331,10 +356,16 @@ impl Producers {
         self.producers.get(id).map(|producer| producer.last_timestamp)
     }
 
-    /// Forgets producers that wrote nothing for `producer.id.expiration.ms` and have no open transaction.
-    pub fn expire(&mut self, now_ms: i64, expiration_ms: i64) {
-        self.producers.retain(|_, producer| {
-            producer.transaction_start.is_some() || now_ms.saturating_sub(producer.last_timestamp) < expiration_ms
+    /// Forgets producers that wrote nothing for `expiration_us` and have no open transaction. A producer's time runs from the
+    /// first look at which it had written nothing since the one before, so it is never shorter than that.
+    pub fn expire(&mut self, now_us: u64, expiration_us: u64) {
+        self.producers.retain(|_, producer| match producer.idle {
+            _ if producer.transaction_start.is_some() => true,
+            Idle::No => {
+                producer.idle = Idle::Since { mono_us: now_us };
+                true
+            }
+            Idle::Since { mono_us } => now_us.saturating_sub(mono_us) < expiration_us,
         });
     }
 
@@ -487,6 +518,7 @@ pub fn decode_snapshot(mut bytes: &[u8]) -> Result<Producers, SnapshotError> {
                 epoch,
                 coordinator_epoch,
                 last_timestamp,
+                idle: Idle::No,
                 transaction_start,
                 written,
             },
@@ -563,6 +595,7 @@ impl Producers {
                     epoch,
                     coordinator_epoch,
                     last_timestamp,
+                    idle: Idle::No,
                     transaction_start,
                     written,
                 },
@@ -715,7 +748,8 @@ mod tests {
         let error = ProducerError::NotInTransaction { producer_id: ID };
         assert_eq!(check(&producers, batch(0, 4, 1)), Err(error));
         assert_eq!(producers.oldest_transaction_timestamp(), Some(1001));
-        producers.expire(i64::MAX, 1);
+        producers.expire(0, 1);
+        producers.expire(u64::MAX, 1);
         assert_eq!(
             producers.len(),
             1,
@@ -745,13 +779,26 @@ mod tests {
     }
 
     #[test]
-    fn idle_producers_expire() {
-        let mut producers = Producers::new();
-        append_all(&mut producers, [batch(0, 0, 1)]);
-        producers.expire(1000 + 99, 100);
-        assert_eq!(producers.len(), 1);
-        producers.expire(1000 + 100, 100);
-        assert!(producers.is_empty());
+    fn idle_producers_expire_by_our_clock_whatever_theirs_says() {
+        for timestamp in [NO_TIMESTAMP, 1000, i64::MAX] {
+            let mut producers = Producers::new();
+            let write = |producers: &mut Producers, sequence: i32| {
+                let builder = BatchBuilder::new()
+                    .producer(ID, 0, sequence)
+                    .record(timestamp, None, None);
+                producers.append(&builder.build_stamped(sequence.into(), 0));
+            };
+            write(&mut producers, 0);
+            producers.expire(5_000, 100);
+            producers.expire(5_099, 100);
+            assert_eq!(producers.len(), 1, "{timestamp}: the first look at it was 99 ago");
+            write(&mut producers, 1);
+            producers.expire(5_150, 100);
+            producers.expire(5_249, 100);
+            assert_eq!(producers.len(), 1, "{timestamp}: it wrote meanwhile");
+            producers.expire(5_250, 100);
+            assert!(producers.is_empty(), "{timestamp}");
+        }
     }
 
     #[test]

@@ -313,6 +313,9 @@ impl Recovering {
             segment.max_timestamp_offset = stored.max_timestamp_offset;
             segment.first_timestamp = stored.first_timestamp;
             segment.created_ms = stored.created_ms;
+            if stored.size > 0 && stored.max_timestamp < 0 {
+                segment.arrived_ms = stored.created_ms;
+            }
             self.log.segments.push_back(segment);
         }
         self.frames.retain(|frame| frame.last_offset >= point.applied);
@@ -399,7 +402,7 @@ impl Recovering {
                 ));
                 continue;
             }
-            if base > self.next {
+            if base > self.next && self.log.config.is_dense() {
                 self.lost(self.next..base, "no segment has them".to_string());
             }
             self.next = base;
@@ -545,7 +548,9 @@ impl Recovering {
             .damage
             .last()
             .is_some_and(|range| range.end == header.base_offset);
-        self.log.active_mut().note_after(header, is_behind_damage);
+        self.log
+            .active_mut()
+            .note_after(header, self.now.wall_ms, is_behind_damage);
         self.next = header.next_offset();
         if header.base_offset < self.state_end {
             return;

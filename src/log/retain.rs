@@ -1,14 +1,19 @@
 //! What may go: by time, by size, by log start; a segment at a time, never the active one.
 
+use crate::config::CleanupPolicy;
 use crate::types::{File, Now, Offset};
 
 use super::Log;
 
 impl Log {
     /// The log start that `retention.ms` and `retention.bytes` ask for, when it is above the present one. Counts only what is
-    /// below the high watermark. When even the active segment is to go, a new one is begun first.
-    pub fn retention(&mut self, now: Now, high_watermark: Offset) -> Option<Offset> {
-        let by_time = self.expired(now);
+    /// below the high watermark. When even the active segment is to go, a new one is begun first. Nothing goes from a topic
+    /// whose policy is another, and nothing for its age by a clock that is not believed.
+    pub fn retention(&mut self, now: Now, is_clock_believed: bool, high_watermark: Offset) -> Option<Offset> {
+        if self.config.cleanup_policy != CleanupPolicy::Delete {
+            return None;
+        }
+        let by_time = if is_clock_believed { self.expired(now) } else { 0 };
         let by_size = self.oversized();
         let below = self
             .segments

@@ -35,8 +35,11 @@ pub struct Segment {
     pub max_timestamp_offset: Offset,
     /// The max timestamp of the first batch, from which `segment.ms` counts.
     pub first_timestamp: Option<i64>,
-    /// When it was begun, in milliseconds of wall time: `segment.ms` and `retention.ms` count from here where batches carry no timestamp.
+    /// When it was begun, in milliseconds of wall time: `segment.ms` counts from here where batches carry no timestamp.
     pub created_ms: i64,
+    /// When its newest batch without a timestamp arrived, in milliseconds of wall time; -1 for none. `retention.ms` counts from
+    /// there: its records were written long after the segment was begun, as may be.
+    pub arrived_ms: i64,
     /// Of `segment.ms`, so that partitions do not roll all at once.
     pub jitter_ms: i64,
 }
@@ -58,6 +61,7 @@ impl Segment {
             max_timestamp_offset: -1,
             first_timestamp: None,
             created_ms: wall_ms,
+            arrived_ms: -1,
             jitter_ms: jitter_ms(owner, base),
         }
     }
@@ -79,13 +83,13 @@ impl Segment {
         })
     }
 
-    /// A batch at the end of this segment: counts its bytes, its offsets and its times.
-    pub fn note(&mut self, header: &Header) {
-        self.note_after(header, false);
+    /// A batch at the end of this segment, arriving now: counts its bytes, its offsets and its times.
+    pub fn note(&mut self, header: &Header, wall_ms: i64) {
+        self.note_after(header, wall_ms, false);
     }
 
     /// [`Segment::note`]; behind damage, which no search can walk through, every search finds the batch.
-    pub fn note_after(&mut self, header: &Header, damage: bool) {
+    pub fn note_after(&mut self, header: &Header, wall_ms: i64, damage: bool) {
         debug_assert!(header.base_offset >= self.next);
         if self.size > 0 {
             let entry = IndexEntry {
@@ -100,6 +104,9 @@ impl Segment {
         self.exact = false;
         if self.first_timestamp.is_none() {
             self.first_timestamp = Some(header.max_timestamp);
+        }
+        if header.max_timestamp < 0 {
+            self.arrived_ms = self.arrived_ms.max(wall_ms);
         }
         if header.max_timestamp > self.max_timestamp {
             self.max_timestamp = header.max_timestamp;
@@ -122,12 +129,20 @@ impl Segment {
             || batch.last_offset() - self.base > i32::MAX as i64
     }
 
+    /// What a recovery point says: of a segment without timestamps, from when `retention.ms` counts. Its age for `segment.ms`
+    /// begins anew with a restart, as in Kafka.
+    pub fn begun_ms(&self) -> i64 {
+        match self.max_timestamp {
+            -1 => self.created_ms.max(self.arrived_ms),
+            _ => self.created_ms,
+        }
+    }
+
     /// What `retention.ms` compares with the clock.
     pub fn newest_ms(&self) -> i64 {
-        if self.max_timestamp >= 0 {
-            self.max_timestamp
-        } else {
-            self.created_ms
+        match self.max_timestamp.max(self.arrived_ms) {
+            newest if newest >= 0 => newest,
+            _ => self.created_ms,
         }
     }
 }

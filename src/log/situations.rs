@@ -163,6 +163,117 @@ fn a_segment_is_missing() {
     }
 }
 
+/// Compaction leaves gaps in segments and between them.
+#[test]
+fn a_gap_of_a_compacted_log_is_no_damage() {
+    let mut world = stopped_world();
+    let bases: Vec<Offset> = world.log.segments.iter().map(|segment| segment.base).collect();
+    let mut config = world.log.config().clone();
+    config.cleanup_policy = CleanupPolicy::NotFollowed;
+    world.log.set_config(config);
+    // All of the second segment, and the first batches of the third, which is named as before.
+    world.disk.files.remove(&format!("{DIR}/{:020}.log", bases[1]));
+    world.disk.files.remove(&format!("{DIR}/{RECOVERY_POINT}"));
+    let third = world
+        .disk
+        .files
+        .get_mut(&format!("{DIR}/{:020}.log", bases[2]))
+        .unwrap();
+    let kept = world.batches.iter().find(|batch| batch.base > bases[2] + 3).unwrap();
+    let skipped: usize = (world.batches.iter())
+        .filter(|batch| (bases[2]..kept.base).contains(&batch.base))
+        .map(|batch| batch.bytes.len())
+        .sum();
+    third.live.drain(..skipped);
+    let (first_kept, timestamps) = (kept.clone(), kept.timestamps.clone());
+    let is_left = |base: Offset| base < bases[1] || base >= first_kept.base;
+    world.batches.retain(|batch| is_left(batch.base));
+    for from_point in [false, true] {
+        let (report, _) = world.start();
+        assert_eq!(report, [""; 0], "{from_point}");
+        assert!(world.log.damage().is_empty() && !world.log.is_read_only());
+        let upto = world.log.end();
+        for offset in [bases[1], bases[2] - 1, bases[2], first_kept.base] {
+            let read = world.read(offset, 1, true, upto);
+            assert_eq!(read[0].bytes, first_kept.bytes, "at {offset}");
+        }
+        let found = world.list(OffsetSpec::Timestamp(timestamps[0])).unwrap();
+        assert_eq!(found.offset, first_kept.base);
+        world.clean_stop();
+    }
+}
+
+#[test]
+fn nothing_goes_from_a_log_whose_policy_is_not_followed() {
+    let mut world = stopped_world();
+    world.start();
+    let end = world.log.end();
+    let mut config = world.log.config().clone();
+    (config.retention_ms, config.retention_bytes) = (Some(1000), Some(1));
+    world.now.wall_ms += 3_600_000;
+    for (policy, expected) in [
+        (CleanupPolicy::NotFollowed, None),
+        (CleanupPolicy::Keep, None),
+        (CleanupPolicy::Delete, Some(end)),
+    ] {
+        config.cleanup_policy = policy;
+        world.log.set_config(config.clone());
+        assert_eq!(world.log.retention(world.now, true, end), expected, "{policy:?}");
+    }
+}
+
+#[test]
+fn a_clock_that_is_not_believed_deletes_nothing() {
+    let mut world = stopped_world();
+    world.start();
+    let end = world.log.end();
+    let mut config = world.log.config().clone();
+    config.retention_ms = Some(1000);
+    world.log.set_config(config.clone());
+    world.now.wall_ms += 3_600_000;
+    assert_eq!(world.log.retention(world.now, false, end), None);
+    config.retention_bytes = Some(1);
+    world.log.set_config(config);
+    assert!(
+        world.log.retention(world.now, false, end).is_some(),
+        "a size needs no clock"
+    );
+}
+
+/// Kafka counts from the file's last change.
+#[test]
+fn records_without_a_timestamp_are_kept_from_their_arrival_on() {
+    for is_mixed in [false, true] {
+        let mut world = World::new(3);
+        let mut config = world.log.config().clone();
+        config.retention_ms = Some(1000);
+        world.log.set_config(config);
+        let begun_ms = world.now.wall_ms;
+        let append = |world: &mut World, timestamp: i64| {
+            let batch = BatchBuilder::new()
+                .record(timestamp, None, Some(b"value"))
+                .build_checked();
+            world
+                .log
+                .append_leader(world.now, batch, EPOCH, &mut BytesMut::new())
+                .unwrap();
+            world.log.committed(world.log.end());
+        };
+        append(&mut world, if is_mixed { begun_ms - 5000 } else { -1 });
+        world.now.wall_ms = begun_ms + 1500;
+        append(&mut world, -1);
+        let end = world.log.end();
+        world.now.wall_ms = begun_ms + 2500;
+        assert_eq!(
+            world.log.retention(world.now, true, end),
+            None,
+            "it arrived 1000 ms ago"
+        );
+        world.now.wall_ms = begun_ms + 2501;
+        assert_eq!(world.log.retention(world.now, true, end), Some(end));
+    }
+}
+
 #[test]
 fn the_acknowledged_end_is_lost() {
     let mut world = stopped_world();
@@ -448,12 +559,12 @@ fn retention_by_time_and_size() {
     let bases: Vec<Offset> = world.log.segments.iter().map(|segment| segment.base).collect();
     let end = world.log.end();
     let mut config = world.log.config().clone();
-    assert_eq!(world.log.retention(world.now, end), None);
+    assert_eq!(world.log.retention(world.now, true, end), None);
     config.retention_bytes = Some((world.log.size_bytes() - world.log.segments[0].size) as i64);
     world.log.set_config(config.clone());
-    assert_eq!(world.log.retention(world.now, end), Some(bases[1]));
+    assert_eq!(world.log.retention(world.now, true, end), Some(bases[1]));
     assert_eq!(
-        world.log.retention(world.now, bases[1] - 1),
+        world.log.retention(world.now, true, bases[1] - 1),
         None,
         "not above the high watermark"
     );
@@ -462,8 +573,8 @@ fn retention_by_time_and_size() {
     world.log.set_config(config);
     world.now.wall_ms += 3_600_000;
     // All of it is old: the active segment is closed, and an empty one keeps the log's place.
-    assert_eq!(world.log.retention(world.now, end), Some(end));
-    assert_eq!(world.log.retention(world.now, end), Some(end));
+    assert_eq!(world.log.retention(world.now, true, end), Some(end));
+    assert_eq!(world.log.retention(world.now, true, end), Some(end));
     world.raise_start(end);
     world.commit();
     world.delete();
@@ -493,7 +604,7 @@ fn who_wrote_a_deleted_segment_is_known_after_a_power_cut() {
     config.retention_ms = Some(1000);
     world.log.set_config(config);
     let end = world.log.end();
-    assert_eq!(world.log.retention(world.now, end), Some(end));
+    assert_eq!(world.log.retention(world.now, true, end), Some(end));
     while world.log.wants_checkpoint() {
         world.checkpoint(1 << 20, false, usize::MAX);
     }

@@ -169,6 +169,9 @@ impl Shard {
             .replica
             .accepts(acks)
             .map_err(|error| (error, partition.offline_reason()))?;
+        if let Some((error, why)) = partition.read_only() {
+            return Err((error, Some(why)));
+        }
         if let Some(why) = self.produce_refused() {
             return Err((ErrorCode::KafkaStorageError, Some(why)));
         }
@@ -258,6 +261,10 @@ impl Shard {
                 return Progress::Done;
             }
             self.stats.appends_blocked += 1;
+            if lack == Lack::Room && !self.space.takes(batch.size_bytes) {
+                self.space.want(batch.size_bytes);
+                self.ask_space();
+            }
             if lack == Lack::Room && !self.blocked.wants_room() {
                 self.blocked.bytes_wanted = batch.size_bytes as u64;
                 self.journal.want(self.journal_room_wanted(batch.size_bytes));

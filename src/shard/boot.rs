@@ -17,6 +17,7 @@ use crate::log::{
 use crate::replica::{Leader, Replica};
 use crate::types::{Entry, LogId, Offset, Position, ShardId};
 
+use super::clock::Clock;
 use super::commit::Committing;
 use super::disk::Op;
 use super::effect::{DiskError, DiskOp, DiskReply, Effect, File};
@@ -28,6 +29,10 @@ use super::{CONTROLLER, Shard, Stage};
 
 /// Logs that are recovered at the same time.
 const LOGS_AT_ONCE: usize = 64;
+
+/// A compacted segment of Kafka's on its way to the place of those that it was made of. Those may be renamed to be deleted by
+/// then, so that their records are in this file only.
+const SWAP_SUFFIX: &str = ".swap";
 
 pub struct Boot {
     /// The data folder's names.
@@ -289,6 +294,7 @@ impl Shard {
     /// Durable metadata: what this shard has to recover. Only the first image comes during the start.
     pub(super) fn boot_image(&mut self) {
         self.boot().has_image = true;
+        self.clock = Clock::at_start(self.image.reached.timestamp_ms, self.now);
         if self.boot().is_journal_read {
             self.recover_logs();
         }
@@ -380,6 +386,15 @@ impl Shard {
     fn log_listed(&mut self, log: LogId, result: Result<DiskReply, DiskError>) {
         match result {
             Ok(DiskReply::Entries(entries)) => {
+                if let Some(swap) = entries.iter().find(|entry| entry.name.ends_with(SWAP_SUFFIX)) {
+                    let why = format!(
+                        "{} is there: Kafka was killed while it replaced segments by compacted ones, and only Kafka knows which of \
+                         the files count. Nothing was changed: start Kafka on this folder and stop it cleanly, then start the \
+                         broker again",
+                        swap.name
+                    );
+                    return self.log_failed(log, why);
+                }
                 let log_boot = self.log_boot(log);
                 log_boot.entries = entries;
                 log_boot.has_folder = true;
@@ -688,8 +703,10 @@ impl Shard {
     fn begin_serving(&mut self) {
         let root = std::mem::take(&mut self.boot().root);
         self.stage = Stage::Serving;
+        self.retain_later();
         if self.config.id == CONTROLLER {
             let image = self.image.clone();
+            self.tell_read_only(image.topics());
             let is_deleted = |entry: &Entry| match FolderName::parse(&entry.name) {
                 // What a crash left of a folder in the making: its shard goes on with it.
                 FolderName::Deleted { id: Some(id) } => image.topic_by_id(id).is_none(),

@@ -12,7 +12,7 @@ use crate::types::{FileIds, LogId};
 
 use super::Shard;
 use super::disk::Op;
-use super::effect::{DiskError, DiskOp, DiskReply};
+use super::effect::{BLOCK_BYTES, DiskError, DiskOp, DiskReply};
 use super::folders::Folder;
 use super::parking;
 
@@ -203,6 +203,12 @@ impl Shard {
                 match phase {
                     Phase::Reserve => {
                         if let Some(len) = member.step.reserve {
+                            let end = member.step.end().next_multiple_of(BLOCK_BYTES);
+                            let len = if self.space.take_ahead(len.saturating_sub(end)) {
+                                len
+                            } else {
+                                end
+                            };
                             round.queue.push_back((
                                 index,
                                 DiskOp::Reserve {

@@ -99,7 +99,7 @@ impl Shard {
         // A batch larger than the whole budget is let in when nothing else is dirty that could be written out.
         let fits =
             self.dirty_bytes <= self.unplaced_bytes || self.dirty_bytes + bytes as u64 <= self.limits.dirty_bytes;
-        fits && self.journal_room_wanted(bytes) <= self.journal.room()
+        fits && self.space.takes(bytes) && self.journal_room_wanted(bytes) <= self.journal.room()
     }
 
     /// What the journal must have room for before a batch of this size is taken: a batch of the metadata log must not wait
@@ -136,6 +136,7 @@ impl Shard {
         let next_offset = appended.last_offset + 1;
         self.stats.rolls += u64::from(appended.position == 0 && appended.base_offset > 0);
         self.dirty_bytes += appended.bytes.len() as u64;
+        self.space.appended(appended.bytes.len());
         let frame = Frame {
             log,
             body: Body::Append(appended.into()),

@@ -16,12 +16,12 @@ use crate::log::{Log, LogConfig};
 use crate::replica::{Leader, Replica};
 use crate::types::{LogId, TopicId, Uuid};
 
-use super::Shard;
 use super::commit::Control;
 use super::disk::Op;
 use super::effect::{DiskError, DiskOp, DiskReply};
-use super::partition::Partition;
+use super::partition::{Partition, read_only};
 use super::upkeep::ms_as_us;
+use super::{CONTROLLER, Shard};
 
 /// A folder's name behind its partition's, before it is in place and once it is to be removed: `<topic>-<n>.<id>-delete`.
 pub const DELETE_SUFFIX: &str = "-delete";
@@ -39,6 +39,8 @@ const RETRY_DOUBLINGS_MAX: u32 = 6;
 const TRIES_IN_SILENCE: u32 = 5;
 /// A folder that could not be renamed away is tried again after this long.
 const REMOVAL_RETRY_US: u64 = 10_000_000;
+/// Topics that one line names.
+const READ_ONLY_TOLD_MAX: usize = 20;
 /// The longest name that Linux's file systems take.
 const NAME_BYTES_MAX: usize = 255;
 
@@ -140,12 +142,39 @@ impl Shard {
             let log = changed.topic.log_id(changed.partition);
             self.lead(log, &changed.after);
         }
+        self.tell_read_only(delta.reconfigured.iter().filter(|topic| {
+            let was = before.topic_by_id(topic.id).map(|topic| &*topic.config);
+            was.is_none_or(|was| read_only(&topic.name, was).is_none())
+        }));
         for topic in &delta.reconfigured {
             for &partition in topic.partitions.keys() {
                 self.reconfigure(topic.log_id(partition), topic);
             }
         }
         self.make_folders();
+    }
+
+    /// Says once which topics take no records and lose none, however many partitions they have.
+    pub(super) fn tell_read_only<'a>(&self, topics: impl Iterator<Item = &'a Arc<Topic>>) {
+        if self.config.id != CONTROLLER {
+            return;
+        }
+        let names: Vec<&str> = topics
+            .filter(|topic| read_only(&topic.name, &topic.config).is_some())
+            .map(|topic| &*topic.name)
+            .collect();
+        if let Some((shown, more)) = names.split_at_checked(names.len().min(READ_ONLY_TOLD_MAX))
+            && !shown.is_empty()
+        {
+            let more = match more.len() {
+                0 => String::new(),
+                count => format!(" and {count} more"),
+            };
+            tracing::warn!(
+                "served read-only, and nothing of them is deleted, because compaction and coordinators are not available: {}{more}",
+                shown.join(", ")
+            );
+        }
     }
 
     fn create_partition(&mut self, topic: &Topic, log: LogId, registration: &PartitionRegistration) {
@@ -331,8 +360,9 @@ impl Shard {
         }
         self.fail_appends(log, ErrorCode::UnknownTopicOrPartition, "the topic was deleted");
         self.fail_starts(log, ErrorCode::UnknownTopicOrPartition);
-        self.wake_fetches(log);
-        let partition = self.partitions.remove(&log).expect("just seen");
+        let mut partition = self.partitions.remove(&log).expect("just seen");
+        // Only now: a fetch of this shard asks again at once, and must not find what is being dropped.
+        self.wake_askers(std::mem::take(&mut partition.interest));
         self.dirty_bytes -= partition.log.dirty_bytes() as u64;
         self.unplaced_bytes -= partition.unplaced_bytes;
         self.cached_bytes = self.cached_bytes.saturating_sub(partition.log.cached_bytes() as u64);

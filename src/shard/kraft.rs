@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::config::CleanupPolicy;
 use crate::controller::files::{self, MetaProperties, QuorumState};
 use crate::controller::image::Endpoint;
 use crate::controller::snapshot::{SnapshotId, decode_snapshot, format_files};
@@ -17,11 +18,12 @@ use crate::types::{LogId, Uuid};
 
 use super::Shard;
 use super::boot::BootOp;
+use super::clock::Clock;
 use super::disk::Op;
 use super::effect::{BLOCK_BYTES, DiskError, DiskOp, DiskReply};
 use super::folders::FolderName;
 use super::format::{self, Format};
-use super::metadata::Metadata;
+use super::metadata::{Metadata, Unsnapshotted};
 use super::registration::Registration;
 
 pub const METADATA_TOPIC: &str = "__cluster_metadata";
@@ -38,6 +40,9 @@ pub struct Kraft {
     quorum: Option<QuorumState>,
     snapshots: Vec<SnapshotId>,
     replay: Option<Replay>,
+    /// What was replayed of the log: its bytes, and when the first batch was appended.
+    replayed_bytes: u64,
+    replayed_since_ms: Option<i64>,
     /// The last process did not stop cleanly.
     is_unclean: bool,
 }
@@ -207,6 +212,8 @@ impl Shard {
             quorum: None,
             snapshots: Vec::new(),
             replay: None,
+            replayed_bytes: 0,
+            replayed_since_ms: None,
             is_unclean: !is_clean,
         });
         if is_clean {
@@ -230,6 +237,7 @@ impl Shard {
             index_interval_bytes: 4096,
             retention_ms: None,
             retention_bytes: None,
+            cleanup_policy: CleanupPolicy::Keep,
         }
     }
 
@@ -313,7 +321,8 @@ impl Shard {
     }
 
     fn apply_metadata(&mut self, slices: &[Bytes]) {
-        let replay = self.kraft().replay.as_mut().expect("it is being replayed");
+        let kraft = self.boot().kraft.as_mut().expect("the folder's files were read");
+        let replay = kraft.replay.as_mut().expect("it is being replayed");
         let before = replay.next_offset();
         for slice in slices {
             let mut scan = Scan::new(slice, Depth::Crc);
@@ -322,6 +331,8 @@ impl Shard {
                 if view.header.next_offset() <= before {
                     continue;
                 }
+                kraft.replayed_bytes += view.header.size_bytes as u64;
+                kraft.replayed_since_ms.get_or_insert(view.header.max_timestamp);
                 if let Err(error) = replay.apply(&view.slice_of(slice)) {
                     let dir = self.config.data_dir.clone();
                     return self.fatal(format!("{dir}/{METADATA_DIR}: {error}"));
@@ -386,7 +397,12 @@ impl Shard {
             crate::types::Random::new(self.random.next_u64()),
         );
         let node = self.node(directory_id);
-        let now_ms = self.now.wall_ms;
+        let known_ms = replay.image().reached.timestamp_ms;
+        let now_ms = Clock::at_start(known_ms, self.now).time_ms(self.now);
+        let unsnapshotted = Unsnapshotted {
+            bytes: self.kraft().replayed_bytes,
+            since_ms: self.kraft().replayed_since_ms.unwrap_or(now_ms),
+        };
         if self.config.only_seal {
             let image = Arc::new(replay.image().clone());
             self.metadata = Some(Metadata::new(
@@ -394,7 +410,7 @@ impl Shard {
                 replay,
                 Registration::Done,
                 self.config.shards,
-                now_ms,
+                unsnapshotted,
             ));
             return self.publish(image);
         }
@@ -417,7 +433,7 @@ impl Shard {
                     replay,
                     registration,
                     self.config.shards,
-                    now_ms,
+                    unsnapshotted,
                 ));
                 // Logs are recovered with what the process before left; see `registration`.
                 self.publish(image);

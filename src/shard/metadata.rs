@@ -34,16 +34,46 @@ pub struct Metadata {
     pub(super) registration: Registration,
     /// In the order of their offsets: answered when every shard holds the image up to there.
     waiting: VecDeque<(Offset, Asker, AdminReply)>,
+    /// Requests whose records found no room in the journal: the first one decides anew when there is some, the others follow.
+    undecided: VecDeque<Undecided>,
     /// By shard: the offset up to which it acts on the metadata.
     held: Vec<Offset>,
     has_failed: bool,
     /// Bytes of metadata log since the last snapshot that is on the device.
     bytes_since_snapshot: u64,
-    /// When the last one was written, or this process began; wall time.
+    /// Since when the log holds what no snapshot has, or when the last one was written; wall time.
     snapshot_ms: i64,
     is_snapshotting: bool,
     /// The last one failed: none before this time.
     snapshot_retry_us: u64,
+}
+
+/// What a start finds in the metadata log behind its newest snapshot. It counts towards the next one: a process that is killed
+/// again and again would never write one otherwise, and each of its starts would replay more.
+#[derive(Clone, Copy, Debug)]
+pub struct Unsnapshotted {
+    pub bytes: u64,
+    /// When the first of it was appended, by the broker's clock then; the start's own time when there is nothing.
+    pub since_ms: i64,
+}
+
+/// An admin request that waits for room in the journal.
+struct Undecided {
+    asker: Asker,
+    request: AdminRequest,
+    /// It is answered as unavailable then.
+    deadline_us: u64,
+}
+
+/// As long as Kafka's clients wait for an answer.
+const UNDECIDED_US: u64 = 30_000_000;
+
+/// Why the metadata log does not take a group of records.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum NotTaken {
+    /// The journal has no room now, and was asked to make some.
+    NoRoom,
+    Refused,
 }
 
 /// A file of the metadata folder being written.
@@ -77,7 +107,7 @@ impl Metadata {
         replay: Replay,
         registration: Registration,
         shards: u16,
-        now_ms: i64,
+        unsnapshotted: Unsnapshotted,
     ) -> Metadata {
         Metadata {
             controller,
@@ -87,10 +117,11 @@ impl Metadata {
             unpublished: VecDeque::new(),
             registration,
             waiting: VecDeque::new(),
+            undecided: VecDeque::new(),
             held: vec![-1; shards.into()],
             has_failed: false,
-            bytes_since_snapshot: 0,
-            snapshot_ms: now_ms,
+            bytes_since_snapshot: unsnapshotted.bytes,
+            snapshot_ms: unsnapshotted.since_ms,
             is_snapshotting: false,
             snapshot_retry_us: 0,
         }
@@ -103,34 +134,60 @@ impl Metadata {
 }
 
 impl Shard {
-    /// Decides an admin request. Only the controller's shard is asked.
+    /// Decides an admin request, in its turn. Only the controller's shard is asked.
     pub(super) fn serve_admin(&mut self, asker: Asker, request: AdminRequest) {
+        let deadline_us = self.now.mono_us + UNDECIDED_US;
+        let undecided = Undecided {
+            asker,
+            request,
+            deadline_us,
+        };
+        match &mut self.metadata {
+            Some(metadata) if !metadata.undecided.is_empty() => metadata.undecided.push_back(undecided),
+            _ => self.decide(undecided),
+        }
+    }
+
+    /// Room may have come back.
+    pub(super) fn decide_waiting(&mut self) {
+        for _ in 0..self.undecided_count() {
+            let metadata = self.metadata.as_mut().expect("there are some");
+            let next = metadata.undecided.pop_front().expect("there are some");
+            let count = metadata.undecided.len();
+            self.decide(next);
+            if self.undecided_count() > count {
+                return;
+            }
+        }
+    }
+
+    pub(super) fn undecided_count(&self) -> usize {
+        self.metadata.as_ref().map_or(0, |metadata| metadata.undecided.len())
+    }
+
+    fn decide(&mut self, undecided: Undecided) {
+        let asker = undecided.asker;
         let node_id = self.config.broker.node_id;
         let Some(metadata) = self.metadata.as_mut().filter(|metadata| !metadata.has_failed) else {
             return self.answer(asker, Answer::Admin(Box::new(AdminReply::Unavailable)));
         };
         let image = metadata.replay.image().clone();
         let controller = &mut metadata.controller;
-        let (records, reply) = match request {
-            AdminRequest::CreateTopics(body) => {
-                split(controller.create_topics(&image, &body), AdminReply::CreateTopics)
-            }
+        let (records, reply) = match &undecided.request {
+            AdminRequest::CreateTopics(body) => split(controller.create_topics(&image, body), AdminReply::CreateTopics),
             AdminRequest::DeleteTopics(body, version) => split(
-                controller.delete_topics(&image, &body, version),
+                controller.delete_topics(&image, body, *version),
                 AdminReply::DeleteTopics,
             ),
-            AdminRequest::CreatePartitions(body) => split(
-                controller.create_partitions(&image, &body),
-                AdminReply::CreatePartitions,
-            ),
-            AdminRequest::AlterConfigs(body) => {
-                split(controller.alter_configs(&image, &body), AdminReply::AlterConfigs)
+            AdminRequest::CreatePartitions(body) => {
+                split(controller.create_partitions(&image, body), AdminReply::CreatePartitions)
             }
+            AdminRequest::AlterConfigs(body) => split(controller.alter_configs(&image, body), AdminReply::AlterConfigs),
             AdminRequest::IncrementalAlterConfigs(body) => split(
-                controller.incremental_alter_configs(&image, &body),
+                controller.incremental_alter_configs(&image, body),
                 AdminReply::IncrementalAlterConfigs,
             ),
-            AdminRequest::AutoCreate(names) => split(controller.auto_create(&image, &names), AdminReply::AutoCreate),
+            AdminRequest::AutoCreate(names) => split(controller.auto_create(&image, names), AdminReply::AutoCreate),
             AdminRequest::ProducerIds => {
                 let epoch = image.brokers.get(&node_id).map_or(-1, |broker| broker.epoch);
                 let decision = controller.allocate_producer_ids(&image, node_id, epoch);
@@ -139,8 +196,13 @@ impl Shard {
                 })
             }
         };
-        if !records.is_empty() && !self.append_metadata(&records) {
-            return self.answer(asker, Answer::Admin(Box::new(AdminReply::Unavailable)));
+        match self.append_metadata(&records) {
+            Ok(()) => {}
+            Err(NotTaken::NoRoom) if undecided.deadline_us > self.now.mono_us && !self.is_stopping() => {
+                let metadata = self.metadata.as_mut().expect("seen above");
+                return metadata.undecided.push_front(undecided);
+            }
+            Err(_) => return self.answer(asker, Answer::Admin(Box::new(AdminReply::Unavailable))),
         }
         // Even an answer that changes nothing was made on what may not be durable yet.
         let metadata = self.metadata.as_mut().expect("seen above");
@@ -149,9 +211,12 @@ impl Shard {
         self.answer_admins();
     }
 
-    /// Appends one group of records and applies them, all or none. False when the log does not take them.
-    pub(super) fn append_metadata(&mut self, records: &[MetadataRecord]) -> bool {
-        let now_ms = self.now.wall_ms;
+    /// Appends one group of records and applies them, all or none.
+    pub(super) fn append_metadata(&mut self, records: &[MetadataRecord]) -> Result<(), NotTaken> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        let now_ms = self.clock.time_ms(self.now);
         let level = self
             .metadata
             .as_ref()
@@ -163,24 +228,22 @@ impl Shard {
             Ok(batches) => batches,
             Err(error) => {
                 tracing::error!("a decision cannot be written as records: {error}");
-                return false;
+                return Err(NotTaken::Refused);
             }
         };
         self.stats.metadata_groups_split += u64::from(batches.len() > 1);
-        if !self.metadata_log_takes(&batches) {
-            return false;
-        }
+        self.metadata_log_takes(&batches)?;
         for (index, batch) in batches.into_iter().enumerate() {
             if !self.append_metadata_batch(batch) {
                 assert_eq!(index, 0, "a group of metadata records was appended in part");
-                return false;
+                return Err(NotTaken::Refused);
             }
         }
-        true
+        Ok(())
     }
 
     /// Of a group that has begun, nothing may be refused any more: what comes after it would be part of its transaction.
-    fn metadata_log_takes(&mut self, batches: &[Batch]) -> bool {
+    fn metadata_log_takes(&mut self, batches: &[Batch]) -> Result<(), NotTaken> {
         let largest = batches.iter().map(|batch| batch.size_bytes as u64).max().unwrap_or(0);
         let bytes = journal::group_bytes(batches.iter().map(|batch| batch.size_bytes as u64));
         let log = self.partition(LogId::METADATA).log.config();
@@ -193,15 +256,18 @@ impl Shard {
                 journal.payload_bytes_max(),
                 log.segment_bytes
             );
-            return false;
+            return Err(NotTaken::Refused);
         }
-        let has_room = self.metadata_log_has_room(bytes);
-        if !has_room {
-            self.stats.metadata_groups_refused += 1;
-            // For whoever asks again.
+        if self.commit.failed().is_some() {
+            return Err(NotTaken::Refused);
+        }
+        if !self.metadata_log_has_room(bytes) {
+            self.stats.metadata_groups_delayed += 1;
+            // For when it is tried again.
             self.journal.want(bytes);
+            return Err(NotTaken::NoRoom);
         }
-        has_room
+        Ok(())
     }
 
     /// The metadata log may use what the journal keeps free for internal topics; it never waits for memory.
@@ -304,7 +370,11 @@ impl Shard {
         let Some(metadata) = &mut self.metadata else { return };
         metadata.has_failed = true;
         metadata.unpublished.clear();
-        for (_, asker, _) in std::mem::take(&mut metadata.waiting) {
+        let undecided = std::mem::take(&mut metadata.undecided);
+        let waiting = std::mem::take(&mut metadata.waiting)
+            .into_iter()
+            .map(|(_, asker, _)| asker);
+        for asker in waiting.chain(undecided.into_iter().map(|undecided| undecided.asker)) {
             self.answer(asker, Answer::Admin(Box::new(AdminReply::Unavailable)));
         }
     }

@@ -28,6 +28,7 @@ mod ahead;
 mod append;
 mod boot;
 mod checkpoint;
+mod clock;
 mod commit;
 mod compute;
 mod connection;
@@ -159,6 +160,7 @@ pub struct Shard {
     checkpoint: checkpoint::Checkpointing,
     parking: parking::Parking,
     space: disk::Space,
+    clock: clock::Clock,
     ops: Map<OpId, Op>,
     /// Of the controller's shard only.
     metadata: Option<metadata::Metadata>,
@@ -211,6 +213,7 @@ impl Shard {
             checkpoint: checkpoint::Checkpointing::default(),
             parking: parking::Parking::default(),
             space: disk::Space::default(),
+            clock: clock::Clock::default(),
             ops: Map::default(),
             metadata: None,
             upkeep: upkeep::Upkeep::default(),

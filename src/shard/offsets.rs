@@ -77,6 +77,9 @@ impl Shard {
         if !partition.is_online() || self.parking.holds(item.log) || self.commit.failed().is_some() {
             return Err(ErrorCode::KafkaStorageError);
         }
+        if let Some((error, _)) = partition.read_only() {
+            return Err(error);
+        }
         let high_watermark = partition.replica.high_watermark();
         let offset = if item.before == -1 { high_watermark } else { item.before };
         if offset < 0 || offset > high_watermark {

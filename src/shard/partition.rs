@@ -3,7 +3,9 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use crate::config::{CompressionType, TimestampType as ConfiguredTimestamp, TopicConfig};
+use crate::config::{CleanupPolicy, CompressionType, TimestampType as ConfiguredTimestamp, TopicConfig};
+use crate::controller::names::is_internal;
+use crate::error::ErrorCode;
 use crate::journal::Ticket;
 use crate::log::Log;
 use crate::record::{self, Codec, Compression};
@@ -48,6 +50,22 @@ pub struct Partition {
 
 /// A device that loses everything does not get a line for each batch.
 pub const DAMAGE_TOLD_MAX: usize = 64;
+
+/// Why a topic's records are kept as they are, with the code for whoever wants to add or delete some: those of the broker's own
+/// topics belong to coordinators that are not available yet, and those of a compacted topic to a cleaner.
+pub fn read_only(topic: &str, config: &TopicConfig) -> Option<(ErrorCode, String)> {
+    if is_internal(topic) {
+        let why = format!("{topic} is an internal topic, which clients may only read");
+        return Some((ErrorCode::InvalidTopicException, why));
+    }
+    (config.cleanup_policy == CleanupPolicy::NotFollowed).then(|| {
+        let why = format!(
+            "{topic} has a cleanup.policy that is not available (compaction is not), so it is served read-only and keeps every \
+             record. With cleanup.policy=delete it takes records, and loses old ones as retention.ms and retention.bytes say"
+        );
+        (ErrorCode::PolicyViolation, why)
+    })
+}
 
 impl Partition {
     pub fn new(log: Log, replica: Replica, topic: Arc<str>, config: Arc<TopicConfig>, folder: Folder) -> Partition {
@@ -95,6 +113,11 @@ impl Partition {
             Role::Offline { why } => Some(why.clone()),
             Role::Leader(_) => None,
         }
+    }
+
+    /// See [`read_only`].
+    pub fn read_only(&self) -> Option<(ErrorCode, String)> {
+        read_only(&self.topic, &self.config)
     }
 
     pub fn is_online(&self) -> bool {

@@ -216,12 +216,17 @@ impl Shard {
         }
     }
 
-    /// The partition has more to read, or is gone: everyone who waits for it asks again.
+    /// The partition has more to read, or is offline: everyone who waits for it asks again.
     pub(super) fn wake_fetches(&mut self, log: LogId) {
-        let Some(partition) = self.partitions.get_mut(&log) else {
-            return;
-        };
-        for asker in std::mem::take(&mut partition.interest) {
+        if let Some(partition) = self.partitions.get_mut(&log) {
+            let askers = std::mem::take(&mut partition.interest);
+            self.wake_askers(askers);
+        }
+    }
+
+    /// Who waited for a partition asks again. What the asker hears then is what the partition is by now.
+    pub(super) fn wake_askers(&mut self, askers: Vec<Asker>) {
+        for asker in askers {
             self.forget_interest(asker);
             if asker.shard == self.config.id {
                 self.woken(asker.flow, asker.shard);

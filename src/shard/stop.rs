@@ -91,7 +91,8 @@ impl Shard {
             && metadata.broker_epoch >= 0
         {
             let records = stop_records(self.config.broker.node_id, metadata.broker_epoch);
-            self.append_metadata(&records);
+            // Without room for it the next start finds a broker that did not say that it would go.
+            let _ = self.append_metadata(&records);
         }
         self.stage = Stage::Stopping(Stopping {
             phase: Phase::Draining,
@@ -101,6 +102,7 @@ impl Shard {
             has_failed: self.commit.failed().is_some(),
         });
         self.answer_fetches_now();
+        self.decide_waiting();
         for log in self.blocked.logs() {
             self.fail_pending(log, ErrorCode::NotLeaderOrFollower, "the broker is stopping");
         }

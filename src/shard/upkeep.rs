@@ -7,10 +7,11 @@ use crate::journal::{Body, Ticket};
 use crate::log::{DELETED_SUFFIX, RecoveryPoint};
 use crate::types::{LogId, Offset};
 
-use super::Shard;
+use super::clock::Belief;
 use super::commit::Control;
-use super::disk::Op;
+use super::disk::{Op, Room};
 use super::effect::{DiskError, DiskOp, DiskReply, READ_FILE_BYTES_MAX};
+use super::{CONTROLLER, Shard};
 
 const TICK_US: u64 = 1_000_000;
 /// How often a batch that waits for room looks whether its time is up.
@@ -61,7 +62,8 @@ impl Shard {
         if !self.is_serving() {
             return self.folders_deadline().filter(|_| self.is_stopping());
         }
-        let blocked = (!self.blocked.is_empty()).then(|| self.now.mono_us + BLOCKED_TICK_US);
+        let waits_for_room = !self.blocked.is_empty() || self.undecided_count() > 0;
+        let blocked = waits_for_room.then(|| self.now.mono_us + BLOCKED_TICK_US);
         [
             Some(self.upkeep.next_tick_us),
             blocked,
@@ -86,6 +88,7 @@ impl Shard {
         self.carry_if_due();
         self.checkpoint_tails_if_due();
         self.append_registration();
+        self.decide_waiting();
         if !self.blocked.is_empty() {
             self.retry_blocked();
         }
@@ -102,53 +105,53 @@ impl Shard {
         self.snapshot_if_due();
         self.remove_doomed();
         self.remove_rested();
-        let config = self.image.broker_config.clone();
+        let is_clock_believed = self.is_clock_believed();
         if self.now.mono_us >= self.upkeep.next_retention_us {
-            self.upkeep.next_retention_us = self.now.mono_us + ms_as_us(config.log_retention_check_interval_ms);
-            self.retain();
+            self.retain_later();
+            self.retain(is_clock_believed);
         }
+        let config = self.image.broker_config.clone();
         if self.now.mono_us >= self.upkeep.next_expiry_us {
             self.upkeep.next_expiry_us = self.now.mono_us + ms_as_us(config.producer_id_expiration_check_interval_ms);
+            let expiration_us = ms_as_us(config.producer_id_expiration_ms);
             for partition in self.partitions.values_mut() {
-                partition
-                    .log
-                    .expire_producers(self.now, config.producer_id_expiration_ms);
+                partition.log.expire_producers(self.now, expiration_us);
             }
         }
     }
 
     // -- Room on the device
 
-    fn ask_space(&mut self) {
-        if !self.space.is_asked {
-            self.space.is_asked = true;
+    pub(super) fn ask_space(&mut self) {
+        if self.space.ask(self.dirty_bytes) {
             self.disk(Op::Space, DiskOp::Space);
         }
     }
 
     pub(super) fn space_known(&mut self, result: Result<DiskReply, DiskError>) {
-        self.space.is_asked = false;
         self.checkpoint.space_known();
-        let Ok(DiskReply::Space {
-            free_bytes,
-            total_bytes,
-        }) = result
-        else {
-            return;
+        let free_and_total = match result {
+            Ok(DiskReply::Space {
+                free_bytes,
+                total_bytes,
+            }) => Some((free_bytes, total_bytes)),
+            _ => None,
         };
-        self.space.free_bytes = Some(free_bytes);
-        self.space.total_bytes = Some(total_bytes);
-        let reserve = self.config.broker.disk_reserve_bytes;
-        if free_bytes < reserve {
-            self.disk_full(&self.config.data_dir.clone());
-        } else if self.space.is_full {
-            self.space.is_full = false;
-            tracing::info!(
-                "{}: {free_bytes} bytes are free again, produces are accepted",
-                self.config.data_dir
-            );
-            self.retry_blocked();
+        let reserve_bytes = self.config.broker.disk_reserve_bytes;
+        let room = self.space.answered(free_and_total, reserve_bytes, self.config.shards);
+        match room {
+            Room::Full => return self.disk_full(&self.config.data_dir.clone()),
+            Room::Enough if self.space.is_full => {
+                self.space.is_full = false;
+                tracing::info!(
+                    "{}: {} bytes are free again, produces are accepted",
+                    self.config.data_dir,
+                    self.space.free_bytes.unwrap_or(0)
+                );
+            }
+            Room::Enough | Room::Tight => {}
         }
+        self.retry_blocked();
     }
 
     pub(super) fn disk_full(&mut self, path: &str) {
@@ -159,7 +162,7 @@ impl Shard {
         self.stats.disk_full += 1;
         let free = self.space.free_bytes.unwrap_or(0);
         tracing::error!(
-            "{path}: the disk is full ({free} bytes free, tidemill.disk.reserve.bytes is {}): produces are refused until there \
+            "{path}: the disk is full ({free} bytes free, of which tidemill.disk.reserve.bytes keeps {}): produces are refused until there \
              is room; fetches and deletions work",
             self.config.broker.disk_reserve_bytes
         );
@@ -287,14 +290,39 @@ impl Shard {
         }
     }
 
-    fn retain(&mut self) {
+    /// Retention waits for one interval, after a start as well: whoever sets the machine's clock then has time to.
+    pub(super) fn retain_later(&mut self) {
+        let interval_ms = self.image.broker_config.log_retention_check_interval_ms;
+        self.upkeep.next_retention_us = self.now.mono_us + ms_as_us(interval_ms);
+    }
+
+    fn is_clock_believed(&mut self) -> bool {
+        let belief = self.clock.believes(self.now);
+        if let Belief::Begins { ahead_ms } = belief {
+            self.stats.clock_doubted += 1;
+            if self.config.id == CONTROLLER {
+                tracing::warn!(
+                    "the clock is {} minutes ahead of what it was before and the time that has passed since: no records are deleted \
+                     for their age before it has stayed so for an hour. Set it right if it is wrong",
+                    ahead_ms / 60_000
+                );
+            }
+        }
+        belief == Belief::Yes
+    }
+
+    fn retain(&mut self, is_clock_believed: bool) {
         let mut due: Vec<(LogId, Offset)> = Vec::new();
         for (log, partition) in &mut self.partitions {
             // The metadata log is cut by its snapshots.
             if *log != LogId::METADATA
                 && partition.is_online()
                 && !self.parking.holds(*log)
-                && let Some(start) = partition.log.retention(self.now, partition.replica.high_watermark())
+                && partition.read_only().is_none()
+                && let Some(start) =
+                    partition
+                        .log
+                        .retention(self.now, is_clock_believed, partition.replica.high_watermark())
             {
                 due.push((*log, start));
             }

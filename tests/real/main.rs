@@ -15,6 +15,7 @@ mod fetch;
 mod flights;
 mod kafka;
 mod metadata;
+mod migration;
 mod mount;
 mod power;
 mod retries;
