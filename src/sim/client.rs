@@ -10,7 +10,6 @@ use crate::types::{ConnId, LogId, Offset, Random, TopicId};
 use crate::wire::api::Request;
 use crate::wire::offsets::*;
 use crate::wire::produce_fetch::*;
-use crate::wire::topics::*;
 use crate::wire::transactions::{InitProducerIdRequest, InitProducerIdResponse};
 use crate::wire::{Reader, frame};
 
@@ -27,6 +26,8 @@ pub struct Topics {
     pub flush_messages: Vec<Option<i64>>,
     /// Those that may be deleted and made again: named by id only, or a late request would reach the next one of the name.
     pub volatile: Vec<usize>,
+    /// Somebody changes how long records are kept, and the number of partitions.
+    pub is_altered: bool,
 }
 
 /// What a client sees of the history while it acts.
@@ -44,29 +45,29 @@ impl Scene<'_> {
         self.world.act(self.client, action);
     }
 
-    fn random(&mut self) -> &mut Random {
+    pub(super) fn random(&mut self) -> &mut Random {
         &mut self.world.random
     }
 }
 
 /// The connection of a client: one at a time, requests answered in order.
 #[derive(Default)]
-struct Line {
-    conn: Option<ConnId>,
-    is_connecting: bool,
+pub(super) struct Line {
+    pub(super) conn: Option<ConnId>,
+    pub(super) is_connecting: bool,
     correlation_id: i32,
-    tick: u64,
+    pub(super) tick: u64,
 }
 
 impl Line {
-    fn connect(&mut self, scene: &mut Scene) {
+    pub(super) fn connect(&mut self, scene: &mut Scene) {
         if !self.is_connecting && self.conn.is_none() {
             self.is_connecting = true;
             scene.act(Action::Connect);
         }
     }
 
-    fn send<R: Request>(&mut self, scene: &mut Scene, request: &R, version: i16) -> i32 {
+    pub(super) fn send<R: Request>(&mut self, scene: &mut Scene, request: &R, version: i16) -> i32 {
         self.correlation_id += 1;
         let bytes =
             frame::request(request, version, self.correlation_id, Some("sim")).expect("the client fills it rightly");
@@ -75,7 +76,7 @@ impl Line {
         self.correlation_id
     }
 
-    fn tick_in(&mut self, scene: &mut Scene, delay_us: u64) {
+    pub(super) fn tick_in(&mut self, scene: &mut Scene, delay_us: u64) {
         self.tick += 1;
         scene.act(Action::TickIn(delay_us, self.tick));
     }
@@ -87,7 +88,7 @@ impl Line {
     }
 }
 
-fn response<R: Request>(bytes: &Bytes, version: i16) -> (i32, R::Response) {
+pub(super) fn response<R: Request>(bytes: &Bytes, version: i16) -> (i32, R::Response) {
     frame::decode_response::<R>(bytes, version)
         .unwrap_or_else(|error| panic!("an answer to {:?} version {version} cannot be read: {error}", R::KEY))
 }
@@ -222,7 +223,7 @@ impl Producer {
         if let Some((id, epoch)) = self.producer {
             builder = builder.producer(id, epoch, self.next_sequence);
         }
-        let now_ms = scene.world.now().wall_ms;
+        let now_ms = scene.world.true_ms();
         let mut numbers = Vec::new();
         let mut bytes = 0;
         for _ in 0..count {
@@ -590,6 +591,12 @@ impl Consumer {
             ErrorCode::None => {
                 self.offset = Some(partition.offset);
                 self.start = partition.offset;
+                let true_ms = scene.world.true_ms();
+                if !scene.topics.volatile.contains(&self.topic)
+                    && scene.oracle.begins_at(self.log(), partition.offset, true_ms)
+                {
+                    scene.world.count("records gone for their age");
+                }
             }
             _ if self.is_gone(scene) => self.done = true,
             _ => self.failed(scene),
@@ -738,214 +745,6 @@ impl Client for Consumer {
 
     fn is_done(&self) -> bool {
         self.done
-    }
-}
-
-// ------------------------------------------------------------------------------------------------------------------
-// Administrator
-
-/// Creates, deletes and re-creates topics, grows them, deletes records; one request at a time.
-pub struct Administrator {
-    line: Line,
-    outstanding: Option<Asked>,
-    requests_left: u64,
-}
-
-enum Asked {
-    Create(usize),
-    Delete(usize),
-    DeleteRecords(usize, i32),
-    Describe,
-}
-
-impl Administrator {
-    pub fn new(requests: u64) -> Administrator {
-        Administrator {
-            line: Line::default(),
-            outstanding: None,
-            requests_left: requests,
-        }
-    }
-
-    /// Nothing new is asked for.
-    pub fn wind_up(&mut self) {
-        self.requests_left = 0;
-    }
-
-    fn work(&mut self, scene: &mut Scene) {
-        let missing = (0..scene.topics.names.len()).find(|&t| scene.topics.ids[t].is_none());
-        let wanted = self.requests_left > 0 || missing.is_some() && !scene.is_ending;
-        if self.outstanding.is_some() || !wanted {
-            return;
-        }
-        if self.line.conn.is_none() {
-            return self.line.connect(scene);
-        }
-        self.requests_left = self.requests_left.saturating_sub(1);
-        // A topic that does not exist yet is made first, however often that takes: without one nothing happens.
-        if let Some(topic) = missing {
-            let request = CreateTopicsRequest {
-                topics: vec![CreatableTopic {
-                    name: scene.topics.names[topic].clone(),
-                    num_partitions: scene.topics.partitions[topic],
-                    replication_factor: 1,
-                    configs: (scene.topics.flush_messages[topic].iter())
-                        .map(|messages| CreatableTopicConfig {
-                            name: "flush.messages".into(),
-                            value: Some(messages.to_string()),
-                        })
-                        .collect(),
-                    ..Default::default()
-                }],
-                ..Default::default()
-            };
-            self.line.send(scene, &request, 7);
-            self.outstanding = Some(Asked::Create(topic));
-            return;
-        }
-        let count = scene.topics.names.len() as u64;
-        let topic = scene.random().below(count) as usize;
-        let id = scene.topics.ids[topic].expect("every topic exists");
-        if scene.topics.volatile.contains(&topic) && scene.random().below(3) == 0 {
-            let request = DeleteTopicsRequest {
-                topics: vec![DeleteTopicState {
-                    name: None,
-                    topic_id: id,
-                }],
-                ..Default::default()
-            };
-            for partition in 0..scene.topics.partitions[topic] {
-                scene.oracle.deleting_topic(LogId { topic: id, partition });
-            }
-            self.line.send(scene, &request, 6);
-            self.outstanding = Some(Asked::Delete(topic));
-            return;
-        }
-        let count = scene.topics.partitions[topic] as u64;
-        let partition = scene.random().below(count) as i32;
-        if scene.random().below(2) == 0 {
-            let request = ListOffsetsRequest {
-                replica_id: -1,
-                topics: vec![ListOffsetsTopic {
-                    name: scene.topics.names[topic].clone(),
-                    partitions: vec![ListOffsetsPartition {
-                        partition_index: partition,
-                        timestamp: -1,
-                        ..Default::default()
-                    }],
-                }],
-                ..Default::default()
-            };
-            self.line.send(scene, &request, 7);
-            self.outstanding = Some(Asked::Describe);
-            return;
-        }
-        let offset = scene.random().below(200) as i64;
-        scene.oracle.deleting_records(LogId { topic: id, partition }, offset);
-        let request = DeleteRecordsRequest {
-            topics: vec![DeleteRecordsTopic {
-                name: scene.topics.names[topic].clone(),
-                partitions: vec![DeleteRecordsPartition {
-                    partition_index: partition,
-                    offset,
-                }],
-            }],
-            timeout_ms: 1000,
-        };
-        self.line.send(scene, &request, 2);
-        self.outstanding = Some(Asked::DeleteRecords(topic, partition));
-    }
-
-    fn answered(&mut self, scene: &mut Scene, bytes: &Bytes) {
-        match self.outstanding.take().expect("an answer to something") {
-            Asked::Create(topic) => {
-                let (_, answer) = response::<CreateTopicsRequest>(bytes, 7);
-                let result = &answer.topics[0];
-                match ErrorCode::from_code(result.error_code).expect("a known code") {
-                    ErrorCode::None => {
-                        scene.world.count("topic created");
-                        scene.topics.ids[topic] = Some(result.topic_id);
-                    }
-                    // An earlier try that went unanswered.
-                    ErrorCode::TopicAlreadyExists => {
-                        scene.world.count("topic created unseen");
-                        let twin = format!("{}x", scene.topics.names[topic]);
-                        scene.topics.names[topic] = twin;
-                    }
-                    _ => {}
-                }
-            }
-            Asked::Delete(topic) => {
-                let (_, answer) = response::<DeleteTopicsRequest>(bytes, 6);
-                let error = ErrorCode::from_code(answer.responses[0].error_code).expect("a known code");
-                if matches!(error, ErrorCode::None | ErrorCode::UnknownTopicId) {
-                    scene.world.count("topic deleted");
-                    scene.topics.ids[topic] = None;
-                }
-            }
-            Asked::DeleteRecords(topic, partition) => {
-                let (_, answer) = response::<DeleteRecordsRequest>(bytes, 2);
-                let result = &answer.topics[0].partitions[0];
-                if result.error_code == 0
-                    && let Some(id) = scene.topics.ids[topic]
-                {
-                    scene.world.count("records deleted");
-                    scene
-                        .oracle
-                        .deleted_records(LogId { topic: id, partition }, result.low_watermark);
-                }
-            }
-            Asked::Describe => {
-                let (_, answer) = response::<ListOffsetsRequest>(bytes, 7);
-                assert_eq!(answer.topics.len(), 1);
-            }
-        }
-    }
-}
-
-impl Client for Administrator {
-    fn start(&mut self, scene: &mut Scene) {
-        self.work(scene);
-    }
-
-    fn on(&mut self, scene: &mut Scene, what: FromBroker) {
-        match what {
-            FromBroker::Connected(conn) => {
-                self.line.is_connecting = false;
-                self.line.conn = Some(conn);
-            }
-            FromBroker::Refused => {
-                self.line.is_connecting = false;
-                self.line.tick_in(scene, 20_000);
-                return;
-            }
-            FromBroker::Response(conn, bytes) if Some(conn) == self.line.conn => {
-                self.answered(scene, &bytes);
-                // Now and then at once: what the last request began is still under way.
-                let pause = match scene.random().below(3) {
-                    0 => 1,
-                    _ => 1 + scene.random().below(30_000),
-                };
-                self.line.tick_in(scene, pause);
-                return;
-            }
-            FromBroker::Closed(conn) if Some(conn) == self.line.conn => {
-                self.line.conn = None;
-                if let Some(Asked::Delete(topic)) = self.outstanding.take() {
-                    // Perhaps done: nothing is promised of it any more, so it is made anew.
-                    scene.topics.ids[topic] = None;
-                }
-                self.line.tick_in(scene, 10_000);
-                return;
-            }
-            FromBroker::Tick(token) if token == self.line.tick => {}
-            _ => return,
-        }
-        self.work(scene);
-    }
-
-    fn is_done(&self) -> bool {
-        self.requests_left == 0 && self.outstanding.is_none()
     }
 }
 

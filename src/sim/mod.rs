@@ -3,6 +3,7 @@
 //! [`run`] plays one history and panics at the first thing that must not be. The same seed gives the same history, so that
 //! `tools/sim --from SEED --seeds 1 --trace` shows it again.
 
+mod admin;
 pub mod client;
 pub mod disk;
 pub mod oracle;
@@ -19,7 +20,8 @@ use crate::shard::effect::{BLOCK_BYTES, DiskOp};
 use crate::shard::{format, ring_path};
 use crate::types::{LogId, Offset, Random, ShardId};
 
-use client::{Administrator, Client, Consumer, Producer, Scene, Topics};
+use admin::Administrator;
+use client::{Client, Consumer, Producer, Scene, Topics};
 use disk::SECTOR;
 use oracle::{Oracle, Reported};
 use world::{Faults, FromBroker, Moment, RingWrite, Slow, World};
@@ -51,6 +53,9 @@ pub const SOMETIMES: &[&str] = &[
     "bit flipped in a segment",
     "checkpoint failed",
     "clean stop",
+    "clock jumped ahead",
+    "clock jumped back",
+    "clock not believed",
     "client gave up its connection",
     "commit flushed",
     "commit flushed with plain ones before it",
@@ -77,13 +82,14 @@ pub const SOMETIMES: &[&str] = &[
     "kill",
     "log checkpointed",
     "log cut by retention",
-    "metadata records refused for want of room",
+    "metadata records waited for room",
     "metadata records split into batches",
     "metadata snapshot removed",
     "metadata snapshot written",
     "offline log put aside",
     "others go on while a file cannot be written",
     "partial block written",
+    "partition added",
     "power cut",
     "power cut while recovering",
     "power cut with operations in flight",
@@ -91,6 +97,7 @@ pub const SOMETIMES: &[&str] = &[
     "produce refused",
     "produce retried",
     "records deleted",
+    "records gone for their age",
     "recovery point not written",
     "recovery point written",
     "recovery: carried set replayed",
@@ -107,6 +114,7 @@ pub const SOMETIMES: &[&str] = &[
     "recovery: torn commit cut off",
     "recovery: unflushed commits lost",
     "read ahead of a sequential reader",
+    "retention changed",
     "ring gone round",
     "segment deleted",
     "segment rolled",
@@ -131,6 +139,7 @@ struct History {
     world: World,
     oracle: Oracle,
     topics: Topics,
+    altering: Random,
     clients: Vec<Kind>,
     is_ending: bool,
     /// Topics are acknowledged before they are flushed.
@@ -204,8 +213,8 @@ pub fn run(seed: u64, trace: bool) -> Report {
     }
 }
 
-/// A broker whose limits are so small that a short history meets them all.
-fn config(random: &mut Random) -> BrokerConfig {
+/// A broker whose limits are so small that a short history meets them all. With `is_altered` records go for their age.
+fn config(random: &mut Random, is_altered: bool) -> BrokerConfig {
     let mut pick = |values: &[i64]| values[random.below(values.len() as u64) as usize];
     let mut values = vec![
         (
@@ -221,6 +230,11 @@ fn config(random: &mut Random) -> BrokerConfig {
     if pick(&[0, 0, 0, 1]) == 1 {
         values.push(("log.retention.bytes", pick(&[10_000, 100_000])));
         values.push(("log.retention.check.interval.ms", 100));
+    }
+    if is_altered {
+        values.push(("log.retention.check.interval.ms", 100));
+        // The machine's clock may be far behind those of the producers.
+        values.push(("log.message.timestamp.after.max.ms", i64::MAX));
     }
     if pick(&[0, 0, 0, 1]) == 1 {
         values.push(("log.roll.ms", 200));
@@ -238,7 +252,10 @@ fn config(random: &mut Random) -> BrokerConfig {
 impl History {
     fn new(seed: u64) -> History {
         let mut random = Random::new(seed ^ 0x7464_6d69_6c6c);
-        let config = config(&mut random);
+        // Numbers of its own: the other histories stay what they are.
+        let mut altering = Random::new(seed ^ 0x616c_7465_7269);
+        let is_altered = altering.below(3) == 0;
+        let config = config(&mut random, is_altered);
         let has_retention = config.topic.retention_bytes.is_some();
         let topic_count = 1 + random.below(3) as usize;
         let mut flush_messages = vec![None; topic_count];
@@ -265,6 +282,7 @@ impl History {
             partitions: (0..topic_count).map(|_| 1 + random.below(4) as i32).collect(),
             flush_messages,
             volatile,
+            is_altered,
         };
         let mut world = World::new(seed, config, DISK_BYTES);
         world.faults = Faults {
@@ -289,6 +307,7 @@ impl History {
             world,
             oracle: Oracle::new(!has_retention),
             topics,
+            altering,
             clients: vec![Kind::Administrator(admin)],
             is_ending: false,
             flushes_later,
@@ -423,6 +442,7 @@ impl History {
             self.forgive_torn();
             if steps_left.is_multiple_of(64) {
                 self.join_clients();
+                self.jump_clock();
             }
         }
         self.world.disk.capacity_bytes = DISK_BYTES;
@@ -450,6 +470,23 @@ impl History {
                 self.world.cut();
             }
         }
+    }
+
+    /// Somebody sets the machine's clock, or its battery is empty. Ahead it goes by more than a start believes, so that a record
+    /// that goes for its age is as old as that; back it goes by anything.
+    fn jump_clock(&mut self) {
+        if !self.topics.is_altered || self.altering.below(30) > 0 {
+            return;
+        }
+        const HOUR_MS: i64 = 3_600_000;
+        let ahead_ms =
+            [0, 30 * 24 * HOUR_MS, 26 * HOUR_MS, -HOUR_MS, -30 * 24 * HOUR_MS][self.altering.below(5) as usize];
+        match ahead_ms.cmp(&self.world.wall_ahead_ms) {
+            std::cmp::Ordering::Less => self.world.count("clock jumped back"),
+            std::cmp::Ordering::Equal => {}
+            std::cmp::Ordering::Greater => self.world.count("clock jumped ahead"),
+        }
+        self.world.wall_ahead_ms = ahead_ms;
     }
 
     /// If that comes soon, a process is killed when the kernel alone knows of a name that it made.
@@ -779,6 +816,7 @@ impl History {
     /// Heals everything, lets the clients work, sees them through, and reads every log twice: before and after a clean stop.
     fn finish(&mut self, shards: u16) {
         self.world.faults = Faults::NONE;
+        self.world.wall_ahead_ms = 0;
         self.repair();
         // A start that has damage to write down needs the files of that log.
         let ails = !self.is_damaged && !self.flushes_later && self.world.random.below(3) == 0 && self.make_unwritable();
@@ -842,7 +880,7 @@ impl History {
                 assert!(self.is_damaged, "{log}: gone after a clean stop");
                 continue;
             };
-            let is_same_start = start == start_2 || start < start_2 && !self.oracle.retains_all;
+            let is_same_start = start == start_2 || start < start_2 && !self.oracle.retains_all_of(*log);
             assert!(
                 is_same_start && end == end_2,
                 "{log}: a clean stop changed its bounds from {start}..{end} to {start_2}..{end_2}"

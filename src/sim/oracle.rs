@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::types::{LogId, Offset, Random};
+use crate::types::{LogId, Offset, Random, TopicId};
 
 /// A record's number, never used twice in a history.
 pub type RecordNumber = u64;
@@ -52,6 +52,8 @@ pub struct Oracle {
     logs: BTreeMap<LogId, LogTruth>,
     /// Nothing is deleted unless somebody asks for it.
     pub retains_all: bool,
+    /// Of topics where somebody asked for it, perhaps in vain: the least age at which records may go, in milliseconds.
+    kept_ms: BTreeMap<TopicId, i64>,
     /// Something that was acknowledged may be gone by right.
     pub has_forgotten: bool,
     has_damage: bool,
@@ -145,7 +147,7 @@ impl Oracle {
         if truth.damaged || self.has_forgotten || truth.deleted {
             return;
         }
-        let is_kept = self.retains_all && promised >= truth.start_max;
+        let is_kept = self.retains_all_of(log) && promised >= truth.start_max;
         if offset < 0 {
             assert!(!is_kept, "{log}: nothing at or after {wanted}, and {promised} is");
             return;
@@ -163,7 +165,7 @@ impl Oracle {
                 );
             }
             let mut earlier = known.range(truth.start_max..offset.max(truth.start_max));
-            let earlier = earlier.find(|(_, number)| self.retains_all && self.sent[number].timestamp >= wanted);
+            let earlier = earlier.find(|(_, number)| self.retains_all_of(log) && self.sent[number].timestamp >= wanted);
             assert!(
                 earlier.is_none(),
                 "{log}: {earlier:?} is at or after {wanted}, and {offset} was answered"
@@ -236,6 +238,37 @@ impl Oracle {
 
     pub fn deleting_topic(&mut self, log: LogId) {
         self.logs.entry(log).or_default().deleted = true;
+    }
+
+    /// Records of the topic may go at this age from now on; those of an earlier, shorter time as well.
+    pub fn keeping_for(&mut self, topic: TopicId, retention_ms: i64) {
+        let kept_ms = self.kept_ms.entry(topic).or_insert(retention_ms);
+        *kept_ms = retention_ms.min(*kept_ms);
+    }
+
+    /// Nothing of the log goes unless somebody deletes it.
+    pub fn retains_all_of(&self, log: LogId) -> bool {
+        self.retains_all && !self.kept_ms.contains_key(&log.topic)
+    }
+
+    /// The log begins at `start` at this time, by a clock that is right: what is below was deleted, or is old enough. True when
+    /// something went for its age.
+    pub fn begins_at(&self, log: LogId, start: Offset, true_ms: i64) -> bool {
+        let (Some(truth), Some(kept_ms)) = (self.logs.get(&log), self.kept_ms.get(&log.topic)) else {
+            return false;
+        };
+        if truth.damaged || truth.deleted || self.has_forgotten || !self.retains_all || start <= truth.start_max {
+            return false;
+        }
+        let expired = truth.start_max..start;
+        for (offset, number) in truth.acked.range(expired.clone()).chain(truth.seen.range(expired)) {
+            let age_ms = true_ms - self.sent[number].timestamp;
+            assert!(
+                age_ms >= *kept_ms,
+                "{log}: record {number} at {offset} is gone after {age_ms} ms, and is kept for {kept_ms}"
+            );
+        }
+        true
     }
 
     /// Its deletion was asked for, perhaps in vain.
@@ -314,7 +347,7 @@ impl Oracle {
             return;
         }
         assert!(
-            start <= truth.start_max || !self.retains_all || reported.log || reported.journal,
+            start <= truth.start_max || !self.retains_all_of(log) || reported.log || reported.journal,
             "{log}: starts at {start}, nothing beyond {} was to go",
             truth.start_max
         );

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
 
-use super::world::{Action, Faults, FromBroker, World};
+use super::world::{Action, Faults, FromBroker, Slow, World};
 use crate::config::BrokerConfig;
 use crate::error::ErrorCode;
 use crate::log::side_files;
@@ -34,6 +34,12 @@ impl Script {
     }
 
     fn start_with(seed: u64, more: &[(&'static str, i64)]) -> Script {
+        let mut script = Script::new(seed, more);
+        script.restart();
+        script
+    }
+
+    fn new(seed: u64, more: &[(&'static str, i64)]) -> Script {
         let usual = [
             ("tidemill.journal.bytes", 1 << 20),
             ("tidemill.disk.reserve.bytes", 1 << 20),
@@ -43,15 +49,18 @@ impl Script {
         ];
         let config = BrokerConfig::beyond_bounds(usual.into_iter().chain(more.iter().copied()));
         let world = World::new(seed, config, 64 << 20);
-        let mut script = Script { world, conn: None };
-        script.restart();
-        script
+        Script { world, conn: None }
     }
 
     fn restart(&mut self) {
-        self.conn = None;
         self.world.start(SHARDS);
         self.until("a start", |script, _| script.world.is_ready());
+        self.connect();
+    }
+
+    /// A connection of its own for what is asked from here on.
+    fn connect(&mut self) {
+        self.conn = None;
         self.world.act(0, Action::Connect);
         self.until("a connection", |script, what| {
             if let Some(FromBroker::Connected(conn)) = what {
@@ -645,4 +654,210 @@ fn a_topic_that_cannot_be_read_is_changed_and_deleted() {
     assert_eq!(script.produce(other, 0), Ok(0));
     script.stop();
     assert!(script.world.is_marked_clean());
+}
+
+/// It waits at the end of a partition of this shard or of another one, alone or beside one that stays.
+#[test]
+fn a_waiting_fetch_of_a_deleted_topic_is_told_at_once() {
+    for seed in 0..12 {
+        let mut script = Script::start(seed);
+        let (id, other) = (script.create("t", 1), script.create("other", 1));
+        let partitions = |topic_id| FetchTopic {
+            topic_id,
+            partitions: vec![FetchPartition {
+                partition_max_bytes: 1 << 20,
+                ..Default::default()
+            }],
+            ..Default::default()
+        };
+        let request = FetchRequest {
+            max_wait_ms: 60_000,
+            min_bytes: 1,
+            max_bytes: 1 << 20,
+            session_epoch: if seed % 2 == 0 { -1 } else { 0 },
+            topics: vec![partitions(id), partitions(other)],
+            ..Default::default()
+        };
+        script.send(&request, 13);
+        let waiting = script.conn;
+        script.pass(500);
+        script.connect();
+        let deletion = DeleteTopicsRequest {
+            topics: vec![DeleteTopicState {
+                name: None,
+                topic_id: id,
+            }],
+            ..Default::default()
+        };
+        script.send(&deletion, 6);
+        let begun_us = script.world.now_us;
+        let mut found = None;
+        script.until("an answer to the fetch", |_, what| {
+            if let Some(FromBroker::Response(conn, bytes)) = what
+                && Some(*conn) == waiting
+            {
+                found = Some(bytes.clone());
+            }
+            found.is_some()
+        });
+        let took_us = script.world.now_us - begun_us;
+        assert!(took_us < 1_000_000, "seed {seed}: after {took_us} us");
+        let (_, answer) = frame::decode_response::<FetchRequest>(&found.unwrap(), 13).unwrap();
+        let gone = answer.responses.iter().find(|topic| topic.topic_id == id).unwrap();
+        let code = ErrorCode::from_code(gone.partitions[0].error_code);
+        let is_told = matches!(
+            code,
+            Some(ErrorCode::UnknownTopicOrPartition | ErrorCode::UnknownTopicId)
+        );
+        assert!(is_told, "seed {seed}: {code:?}");
+    }
+}
+
+/// Producers leave the metadata log less room than the request's records take, and the segments are written slowly.
+#[test]
+fn an_admin_request_waits_for_room_in_the_journal() {
+    let mut waited = 0;
+    for seed in 0..6 {
+        let mut script = Script::new(seed, &[]);
+        script.world.metadata_batch_bytes = 300;
+        script.restart();
+        let id = script.create("t", 3);
+        script.world.faults.disk_us_max = 10_000;
+        script.world.faults.slow = Slow::Segments;
+        let records = BatchBuilder::new().record(0, None, Some(&[7; 15_000])).build().freeze();
+        let produce = |index| ProduceRequest {
+            transactional_id: None,
+            acks: -1,
+            timeout_ms: 600_000,
+            topic_data: vec![TopicProduceData {
+                topic_id: id,
+                partition_data: vec![PartitionProduceData {
+                    index,
+                    records: Some(records.clone()),
+                }],
+                ..Default::default()
+            }],
+        };
+        (0..400).for_each(|number| script.send(&produce(number % 3), 13));
+        script.until("a full journal", |script, _| {
+            script.world.has_counted("append waited for room")
+        });
+        script.connect();
+        let asking = script.conn;
+        script.send(&creation("large", 60), 7);
+        let mut found = None;
+        script.until("an answer to the creation", |_, what| {
+            match what {
+                Some(FromBroker::Response(conn, bytes)) if Some(*conn) == asking => found = Some(bytes.clone()),
+                Some(FromBroker::Closed(conn)) if Some(*conn) == asking => panic!("its connection was closed"),
+                _ => {}
+            }
+            found.is_some()
+        });
+        let (_, answer) = frame::decode_response::<CreateTopicsRequest>(&found.unwrap(), 7).unwrap();
+        assert_eq!(answer.topics[0].error_code, 0, "seed {seed}");
+        waited += u32::from(script.world.has_counted("metadata records waited for room"));
+    }
+    assert!(waited > 0, "the journal always had room");
+}
+
+#[test]
+fn a_broker_that_is_killed_again_and_again_still_writes_snapshots() {
+    let snapshots = "metadata.log.max.record.bytes.between.snapshots";
+    let mut script = Script::start_with(1, &[(snapshots, 5_000)]);
+    script.create("t", 1);
+    for _ in 0..40 {
+        script.pass(2_000);
+        script.kill();
+        script.restart();
+    }
+    script.kill();
+    let (written, lives) = (script.counted("metadata snapshot written"), 41);
+    assert!((1..lives / 2).contains(&written), "{written} in {lives} lives");
+}
+
+/// The machine's clock is a year ahead when the broker starts, and set right a while later.
+#[test]
+fn a_wrong_clock_at_a_start_deletes_nothing() {
+    const YEAR_MS: i64 = 365 * 86_400_000;
+    let ages = [("log.retention.ms", 60_000), ("log.retention.check.interval.ms", 1_000)];
+    let mut script = Script::start_with(1, &ages);
+    let id = script.create("t", 1);
+    let begun_us = script.world.now_us;
+    for offset in 0..5 {
+        assert_eq!(script.produce(id, 0), Ok(offset));
+    }
+    for life in 0..3 {
+        script.kill();
+        script.world.wall_ahead_ms = YEAR_MS;
+        script.restart();
+        script.pass(5_000);
+        script.create(&format!("made by a wrong clock {life}").replace(' ', "-"), 1);
+        assert_eq!(script.fetch(id, 0), Ok((0..5).collect()), "life {life}");
+    }
+    assert!(script.world.has_counted("clock not believed"));
+    script.world.wall_ahead_ms = 0;
+    script.pass(2_000);
+    assert!(script.world.now_us - begun_us < 60_000_000, "they are young still");
+    assert_eq!(script.fetch(id, 0), Ok((0..5).collect()));
+    script.pass(61_000);
+    assert_eq!(
+        script.fetch(id, 0),
+        Err(ErrorCode::OffsetOutOfRange),
+        "and now they are not"
+    );
+}
+
+/// Faster than anybody asks how much room there is. Recovery points and the like may take of the reserve, records not.
+#[test]
+fn a_fast_fill_leaves_the_reserve_alone() {
+    const MIB: u64 = 1 << 20;
+    for seed in 0..4 {
+        let small = [("tidemill.disk.reserve.bytes", 4 << 20), ("log.segment.bytes", 8 << 20)];
+        let mut script = Script::start_with(seed, &small);
+        let id = script.create("t", 3);
+        script.world.disk.capacity_bytes = script.world.disk.used_bytes() + 12 * MIB;
+        script.pass(1_500);
+        let records = BatchBuilder::new().record(0, None, Some(&[7; 15_000])).build().freeze();
+        for number in 0..1500 {
+            let request = ProduceRequest {
+                transactional_id: None,
+                acks: -1,
+                timeout_ms: 30_000,
+                topic_data: vec![TopicProduceData {
+                    topic_id: id,
+                    partition_data: vec![PartitionProduceData {
+                        index: number % 3,
+                        records: Some(records.clone()),
+                    }],
+                    ..Default::default()
+                }],
+            };
+            script.send(&request, 13);
+        }
+        let (mut taken, mut refused) = (0, 0);
+        script.until("every answer", |script, what| {
+            if let Some(FromBroker::Response(_, bytes)) = what {
+                let (_, answer) = frame::decode_response::<ProduceRequest>(bytes, 13).unwrap();
+                match ErrorCode::from_code(answer.responses[0].partition_responses[0].error_code) {
+                    Some(ErrorCode::None) => taken += 1,
+                    Some(ErrorCode::KafkaStorageError) => refused += 1,
+                    other => panic!("{other:?}"),
+                }
+                let free = script.world.disk.capacity_bytes - script.world.disk.used_bytes();
+                assert!(
+                    free >= 3 * MIB,
+                    "seed {seed}: {free} bytes are left after {taken} batches"
+                );
+            }
+            taken + refused == 1500
+        });
+        // Of the 8 MiB beside the reserve most could be used.
+        assert!(
+            taken > 200 && refused > 0,
+            "seed {seed}: {taken} taken, {refused} refused"
+        );
+        let kept: usize = (0..3).map(|partition| script.fetch(id, partition).unwrap().len()).sum();
+        assert_eq!(kept, taken, "seed {seed}");
+    }
 }

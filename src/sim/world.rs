@@ -180,6 +180,8 @@ pub struct World {
     /// Producers leave as much of the journal to the metadata log: with small ones, groups of several meet a full journal.
     pub metadata_batch_bytes: usize,
     wall_start_ms: i64,
+    /// What the machine's clock is ahead of the time that it should show.
+    pub wall_ahead_ms: i64,
     shards: Vec<Shard>,
     ready: Vec<bool>,
     stopped: Vec<bool>,
@@ -209,6 +211,7 @@ impl World {
     pub fn new(seed: u64, config: BrokerConfig, disk_bytes: u64) -> World {
         let mut random = Random::new(seed);
         World {
+            wall_ahead_ms: 0,
             wall_start_ms: 1_700_000_000_000 + random.below(1_000_000) as i64,
             random,
             now_us: 1_000_000,
@@ -258,8 +261,13 @@ impl World {
     pub fn now(&self) -> Now {
         Now {
             mono_us: self.now_us,
-            wall_ms: self.wall_start_ms + (self.now_us / 1000) as i64,
+            wall_ms: self.true_ms() + self.wall_ahead_ms,
         }
+    }
+
+    /// What every clock should show, and those of clients do.
+    pub fn true_ms(&self) -> i64 {
+        self.wall_start_ms + (self.now_us / 1000) as i64
     }
 
     pub fn is_ready(&self) -> bool {
