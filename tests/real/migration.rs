@@ -60,9 +60,7 @@ mod java {
         }
     }
 
-    /// Offset and timestamp.
-    #[track_caller]
-    fn listed(client: &mut Client, topic: &str, timestamp: i64) -> (i64, i64) {
+    fn list(client: &mut Client, topic: &str, timestamp: i64) -> ListOffsetsPartitionResponse {
         let request = ListOffsetsRequest {
             replica_id: -1,
             topics: vec![ListOffsetsTopic {
@@ -74,8 +72,13 @@ mod java {
             }],
             ..Default::default()
         };
-        let answer = client.call(&request, 7);
-        let answer = &answer.topics[0].partitions[0];
+        client.call(&request, 7).topics.remove(0).partitions.remove(0)
+    }
+
+    /// Offset and timestamp.
+    #[track_caller]
+    fn listed(client: &mut Client, topic: &str, timestamp: i64) -> (i64, i64) {
+        let answer = list(client, topic, timestamp);
         assert_eq!(answer.error_code, 0, "{topic}");
         (answer.offset, answer.timestamp)
     }
@@ -250,6 +253,12 @@ mod java {
 
         let node = Node::start(dir.path(), port, &KAFKA);
         let mut client = Client::connect(&at);
+        // It listens before it leads.
+        for topic in ["table", "kept"] {
+            wait_for("Kafka to lead", || {
+                (list(&mut client, topic, -2).error_code == 0).then_some(())
+            });
+        }
         assert!(records(&mut client, "table").len() <= before[0].0.len());
         let kept = records(&mut client, "kept");
         assert_eq!(kept[&offset].1.as_deref(), Some(value.as_bytes()));
