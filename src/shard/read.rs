@@ -1,5 +1,7 @@
 //! The owner's side of a fetch: answer at once with what is there, within the asker's grant, and remember who waits.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 
 use crate::error::ErrorCode;
@@ -225,7 +227,7 @@ impl Shard {
     }
 
     /// Who waited for a partition asks again. What the asker hears then is what the partition is by now.
-    pub(super) fn wake_askers(&mut self, askers: Vec<Asker>) {
+    pub(super) fn wake_askers(&mut self, askers: BTreeSet<Asker>) {
         for asker in askers {
             self.forget_interest(asker);
             if asker.shard == self.config.id {
