@@ -160,7 +160,7 @@ fn dump_says_what_is_wrong_with_a_file() {
         .contains("at 0")
     );
     assert!(bad("tidemill-journal-0.ring", b"short").contains("no superblock can be read"));
-    assert!(bad("t-0/tidemill.recovery", b"nothing").contains("it is not a recovery point"));
+    assert!(bad("t-0/tidemill.recovery", b"nothing").contains("its first bytes are not those of such a file"));
     assert!(bad("tidemill.format", b"version=99\n").contains("newer version of Tidemill"));
     assert!(bad("notes.txt", b"hello").contains("no file that Tidemill writes"));
     let output = tidemill(&["dump", "/nowhere/x.log"]);

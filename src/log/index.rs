@@ -2,8 +2,8 @@
 //! before it.
 //!
 //! It starts as fine as `index.interval.bytes` says and, when it grows past [`ENTRIES_MAX`], drops every second entry and
-//! doubles its spacing: a segment of 1 GiB then has an entry for every 512 KiB, which is one disk operation, and the index
-//! of a log is small enough to be part of its recovery point. A sequential reader does not need it: see
+//! doubles its spacing: a segment of 1 GiB then has an entry for every 512 KiB, which is one disk operation. That of a closed
+//! segment is in a file of its own ([`segment_index`](super::segment_index)). A sequential reader does not need it: see
 //! [`Hints`](super::read::Hints).
 //!
 //! Deliberately missing: Kafka's index files. Kafka builds them anew when it finds none.
@@ -46,7 +46,7 @@ impl Index {
         }
     }
 
-    /// From a recovery point; None when the entries break the invariants.
+    /// From an index file or a recovery point; None when the entries break the invariants.
     pub fn restore(entries: Vec<IndexEntry>, spacing_bytes: u64) -> Option<Index> {
         let rising = entries.windows(2).all(|pair| {
             pair[0].offset_delta < pair[1].offset_delta

@@ -7,7 +7,7 @@
 //! | [`Log::read`], a disk read, [`Log::finish_read`] or [`Log::missed_read`] | slices of memory, or [`DiskRead`]s until there are whole batches |
 //! | [`Log::list_offset`], a disk read or a [`Lookup`] run, and the finish of its kind | the offset, or what to do next |
 //! | [`Log::checkpoint`], writes and syncs, [`Log::checkpointed`] | [`CheckpointStep`]: whole blocks for a segment |
-//! | [`Log::recovery_point`], a file replaced, [`Log::recovery_point_saved`] | what the next start need not scan for |
+//! | [`Log::recovery_point`], files replaced, [`Log::recovery_point_saved`] | what the next start need not scan for |
 //! | [`Recovering`] at a start | which blocks to read, then a log and a report; or, without its files, what the journal has |
 
 mod append;
@@ -22,8 +22,10 @@ mod point;
 pub mod producers;
 mod read;
 mod recover;
+mod recover_closed;
 mod retain;
 mod segment;
+mod segment_index;
 pub mod side_files;
 #[cfg(test)]
 mod situations;
@@ -47,10 +49,12 @@ pub use append::{AppendError, Appended};
 pub use checkpoint::{CheckpointStep, SegmentWrite};
 pub use disk_read::DiskRead;
 pub use lookup::{Found, ListProgress, Lookup, LookupDone, OffsetSpec};
-pub use point::{PointError, RECOVERY_POINT, RecoveryPoint, describe_recovery_point};
+pub use point::{PointError, RECOVERY_POINT, RecoveryPoint, check_recovery_point, describe_recovery_point};
 pub use read::{ReadError, ReadPlan, ReadProgress};
 pub use recover::{Journaled, Recovered, Recovering, RecoveringSeed, RecoveryStep, Replay, ReplayedAppend};
+pub use recover_closed::was_opened_by_kafka;
 pub use segment::DELETED_SUFFIX;
+pub use segment_index::{INDEX_SUFFIX, StoredError, describe_segment_index, index_path};
 pub use tail::SHARED_BYTES_MAX;
 pub use truncate::{Truncation, TruncationPlan};
 
@@ -134,6 +138,9 @@ pub struct Log {
     /// before was killed, and the machine went on.
     is_folder_synced: bool,
     saving: point::Saving,
+    /// Kafka's index files of the segment that is written to (paths), until a recovery point is saved; see
+    /// [`was_opened_by_kafka`].
+    kafka_indexes: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -181,6 +188,7 @@ impl Log {
             is_unread: false,
             is_folder_synced: true,
             saving: point::Saving::new(now),
+            kafka_indexes: Vec::new(),
         }
     }
 

@@ -365,8 +365,17 @@ impl World {
     pub fn save_point_if_durable(&mut self) {
         if let Some(point) = self.point.take_if(|point| point.needs_durable <= self.acknowledged) {
             assert!(self.log.recovery_point_holds(&point));
+            for base in &point.indexes {
+                if let Some((path, content)) = self.log.index_file(*base) {
+                    self.disk.replace(&path, &content);
+                    self.log.index_file_saved(*base);
+                }
+            }
             self.disk.replace(&point.path, &point.content);
             self.log.recovery_point_saved(&point);
+            for path in self.log.take_kafka_indexes() {
+                self.disk.remove(&path);
+            }
         }
     }
 
@@ -380,6 +389,7 @@ impl World {
     pub fn delete(&mut self) {
         for file in self.log.take_deleted(2) {
             self.disk.remove(&file.path);
+            self.disk.remove(&index_path(&file.path));
         }
     }
 
@@ -441,11 +451,18 @@ impl World {
 
     /// False when nothing is left to read.
     fn read_once(&mut self, recovering: &mut Recovering) -> bool {
-        let RecoveryStep::Read { file, position, len } = recovering.step() else {
-            return false;
-        };
-        let bytes = self.disk.read(&file, position, len);
-        recovering.read_done(bytes, &mut self.files);
+        match recovering.step() {
+            RecoveryStep::ReadIndexes(paths) => {
+                let content = |path| self.disk.files.get(path).map(|file| Bytes::copy_from_slice(&file.live));
+                let contents = paths.iter().map(content).collect();
+                recovering.indexes_read(contents, &mut self.files);
+            }
+            RecoveryStep::Read { file, position, len } => {
+                let bytes = self.disk.read(&file, position, len);
+                recovering.read_done(bytes, &mut self.files);
+            }
+            RecoveryStep::Done => return false,
+        }
         true
     }
 
@@ -464,6 +481,7 @@ impl World {
                 .get(&path)
                 .map(|file| Bytes::copy_from_slice(&file.live)),
             entries: &entries,
+            kafka_start: None,
             journaled: super::Journaled {
                 frames: self.frames.clone(),
                 ..Default::default()

@@ -1,52 +1,67 @@
-//! The recovery point: what a log knows of its own files, so that a start need not scan them from their beginnings.
+//! The recovery point: what a log knows of its own files, so that a start need not scan them from their beginnings, and what
+//! nothing else knows: a start that was raised by DeleteRecords, the producers of segments that are deleted, how far records
+//! were acknowledged, and that some of them were lost.
 //!
-//! Derived, never evidence: one that is missing or damaged is made again from the segments. `tidemill.recovery` in the
-//! partition's folder, replaced atomically, little-endian:
+//! What only it knows is evidence, so it is there twice: a flipped bit or a lost sector of one copy leaves the other. When
+//! both are damaged, or a newer version wrote them, the log is offline until somebody decides
+//! ([`check_recovery_point`]); it is never rebuilt with that loss.
+//!
+//! Its size does not depend on the log's: closed segments are in their own index files
+//! ([`segment_index`](super::segment_index)), which are on the device before a recovery point that does not name them.
+//!
+//! `tidemill.recovery` in the partition's folder, replaced atomically: two equal copies, each padded with zeros to a multiple
+//! of 4096 bytes. A copy, little-endian:
 //!
 //! ```text
 //!   0   4B   magic "TMRP"
-//!   4   u16  version 1
+//!   4   u16  version 2
 //!   6   u16  flags: bit 0 the log is read-only, because acknowledged records at its end were lost
-//!   8   u32  CRC-32 (crc32fast) of everything from byte 12
-//!  12   16B  topic id
-//!  28   i32  partition
-//!  32   i64  log start
-//!  40   i64  applied: the next offset that is not in the segments
-//!  48   i64  state end: epochs, timestamps and producers are those of the log up to here; all of it was durable when the
+//!   8   u32  CRC-32 (crc32fast) of all other bytes of this copy, its padding left out
+//!  12   u32  bytes of this copy, its padding left out
+//!  16   16B  topic id
+//!  32   i32  partition
+//!  36   i64  log start
+//!  44   i64  applied: the next offset that is not in the segments
+//!  52   i64  state end: epochs, timestamps and producers are those of the log up to here; all of it was durable when the
 //!            file was written
-//!  56   u32  epochs; for each: i32 epoch, i64 first offset
+//!  60   u32  epochs; for each: i32 epoch, i64 first offset
 //!       u32  damaged ranges; for each: i64 first offset, i64 the offset after the last
-//!       u32  segments, up to the one with the last applied batch; for each:
-//!            i64 base, i64 next offset, u64 bytes, i64 max timestamp, i64 its batch's base offset,
-//!            i64 first timestamp (i64::MIN for none), i64 begun at (when no batch has a timestamp: the arrival of the newest), u64 index spacing,
-//!            u32 index entries; for each: u32 offset delta, u32 position, i64 max timestamp before
+//!       u32  segments that have applied batches and are not closed; each as in an index file
 //!       rest producers, see `Producers::encode`
 //! ```
+//!
+//! Version 1 is read: one copy without padding and without its length, whose checksum leaves out the first 12 bytes; it names
+//! every segment up to the one with the last applied batch, without what follows and without the prefixes' sum.
 
 use std::fmt;
 use std::ops::Range;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-use crate::types::{LogId, Now, Offset, Position, Uuid};
+use crate::types::{BLOCK_BYTES, LogId, Now, Offset, Uuid};
 
 use super::Log;
 use super::epochs::{EpochStart, Epochs};
-use super::index::{ENTRIES_MAX, Index, IndexEntry};
 use super::producers::Producers;
+use super::segment::prefix_crc;
+use super::segment_index::{self, SegmentState, StoredError};
 
 /// The file's name in the partition's folder.
 pub const RECOVERY_POINT: &str = "tidemill.recovery";
 
 const MAGIC: &[u8; 4] = b"TMRP";
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
 const FLAG_READ_ONLY: u16 = 1;
-const CRC_FROM: usize = 12;
+/// Where a copy's own length is, and where what it says begins.
+const LENGTH_AT: usize = 12;
+const BODY_AT: usize = 16;
 
-/// One to be written: to [`RecoveryPoint::path`], once the log is flushed up to `needs_durable`; then
-/// [`Log::recovery_point_saved`].
+/// One to be written once the log is flushed up to `needs_durable`: first what [`Log::index_file`] gives for each of
+/// `indexes`, then the content to [`RecoveryPoint::path`]; then [`Log::recovery_point_saved`].
 #[derive(Clone, Debug)]
 pub struct RecoveryPoint {
+    /// Closed segments that have no index file yet, by base offset: the content names none of them.
+    pub indexes: Vec<Offset>,
     pub path: String,
     pub content: Bytes,
     /// What it says of producers and epochs holds only if the records up to here survive.
@@ -153,6 +168,10 @@ impl Log {
         assert!(!self.is_unread, "{}: nobody knows what its files hold", self.name);
         self.tail.settle();
         let content = self.encode_point();
+        let indexes = (0..self.segments.len())
+            .filter(|i| self.is_closed_segment(*i) && !self.segments[*i].indexed)
+            .map(|i| self.segments[i].base)
+            .collect();
         let has_control = self.saving.control;
         self.saving = Saving {
             saved_at_us: now.mono_us,
@@ -164,6 +183,7 @@ impl Log {
             retry_at_us: 0,
         };
         RecoveryPoint {
+            indexes,
             path: self.recovery_point_path(),
             content,
             needs_durable: self.end(),
@@ -182,6 +202,27 @@ impl Log {
         point.generation == self.generation
     }
 
+    /// It is complete in its file and will not change.
+    fn is_closed_segment(&self, i: usize) -> bool {
+        i + 1 < self.segments.len() && self.segments[i].exact
+    }
+
+    /// The index file of a closed segment: its path and its content. None when the segment was deleted meanwhile.
+    pub fn index_file(&self, base: Offset) -> Option<(String, Bytes)> {
+        let i = self.segments.iter().position(|segment| segment.base == base)?;
+        let following = self.segments.get(i + 1).map(|following| following.base);
+        let path = segment_index::index_path(&super::segment::segment_path(&self.dir, base));
+        let state = SegmentState::of(&self.segments[i], following);
+        Some((path, segment_index::encode_index(self.id, &state)))
+    }
+
+    /// [`Log::index_file`] is on the device.
+    pub fn index_file_saved(&mut self, base: Offset) {
+        if let Some(segment) = self.segments.iter_mut().find(|segment| segment.base == base) {
+            segment.indexed = true;
+        }
+    }
+
     /// The file was replaced, or the log was cut meanwhile: another one may be asked for.
     pub fn recovery_point_saved(&mut self, point: &RecoveryPoint) {
         self.saving.is_under_way = false;
@@ -189,6 +230,11 @@ impl Log {
             self.producers_saved = point.needs_durable;
             self.start_is_durable(point.start);
         }
+    }
+
+    /// A recovery point is saved: files (paths) that are to be removed, which say that Kafka was here since the one before.
+    pub fn take_kafka_indexes(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.kafka_indexes)
     }
 
     /// The file was not replaced: what it would have said is still to be said, control frames among it.
@@ -200,10 +246,8 @@ impl Log {
     }
 
     fn encode_point(&self) -> Bytes {
-        let mut out = BytesMut::with_capacity(4096);
-        out.put_slice(MAGIC);
-        out.put_u16_le(VERSION);
-        out.put_u16_le(if self.is_read_only { FLAG_READ_ONLY } else { 0 });
+        let flags = if self.is_read_only { FLAG_READ_ONLY } else { 0 };
+        let mut out = segment_index::begin(MAGIC, VERSION, flags);
         out.put_u32_le(0);
         out.put_slice(&self.id.topic.0);
         out.put_i32_le(self.id.partition);
@@ -220,6 +264,15 @@ impl Log {
             out.put_i64_le(range.start);
             out.put_i64_le(range.end);
         }
+        let segments = self.unclosed_segments();
+        out.put_u32_le(segments.len() as u32);
+        segments.iter().for_each(|segment| segment.encode(&mut out));
+        self.producers.encode(&mut out);
+        twice(out)
+    }
+
+    /// Segments that have applied batches and no index file to come, as far as they are applied.
+    fn unclosed_segments(&self) -> Vec<SegmentState> {
         let dirty = self.tail.dirty().next().map(|run| (run.segment_base, run.position));
         let count = match dirty {
             // A segment of which nothing is applied is known from the journal's frames.
@@ -228,34 +281,36 @@ impl Log {
                 .partition_point(|s| s.base < base || s.base == base && position > 0),
             None => self.segments.len(),
         };
-        out.put_u32_le(count as u32);
-        for segment in self.segments.range(..count) {
-            let (next, size) = match dirty {
-                Some((base, position)) if base == segment.base => (self.applied, position),
-                _ => (segment.next, segment.size),
-            };
-            out.put_i64_le(segment.base);
-            out.put_i64_le(next);
-            out.put_u64_le(size);
-            out.put_i64_le(segment.max_timestamp);
-            out.put_i64_le(segment.max_timestamp_offset);
-            out.put_i64_le(segment.first_timestamp.unwrap_or(i64::MIN));
-            out.put_i64_le(segment.begun_ms());
-            out.put_u64_le(segment.index.spacing_bytes());
-            let entries = segment.index.entries();
-            let entries = &entries[..entries.partition_point(|entry| (entry.position as Position) < size)];
-            out.put_u32_le(entries.len() as u32);
-            for entry in entries {
-                out.put_u32_le(entry.offset_delta);
-                out.put_u32_le(entry.position);
-                out.put_i64_le(entry.max_timestamp_before);
+        let unclosed = (0..count).filter(|i| !self.is_closed_segment(*i));
+        let state = |i: usize| {
+            let segment = &self.segments[i];
+            let following = self.segments.get(i + 1).map(|following| following.base);
+            let mut state = SegmentState::of(segment, following);
+            if let Some((base, position)) = dirty.filter(|(base, _)| *base == segment.base) {
+                state.next = self.applied;
+                state.size = position;
+                state.following = None;
+                state.index.truncate(position);
+                let unapplied = self.tail.dirty().take_while(|run| run.segment_base == base);
+                for (_, header) in unapplied.flat_map(|run| run.batches()) {
+                    state.prefixes = state.prefixes.wrapping_sub(prefix_crc(&header));
+                }
             }
-        }
-        self.producers.encode(&mut out);
-        let crc = crc32fast::hash(&out[CRC_FROM..]);
-        out[8..12].copy_from_slice(&crc.to_le_bytes());
-        out.freeze()
+            state
+        };
+        unclosed.map(state).collect()
     }
+}
+
+/// Two copies, each in blocks of its own.
+fn twice(mut copy: BytesMut) -> Bytes {
+    let length = copy.len() as u32;
+    copy[LENGTH_AT..BODY_AT].copy_from_slice(&length.to_le_bytes());
+    segment_index::seal(&mut copy);
+    copy.resize(copy.len().next_multiple_of(BLOCK_BYTES as usize), 0);
+    let second = copy.clone();
+    copy.extend_from_slice(&second);
+    copy.freeze()
 }
 
 /// A decoded recovery point.
@@ -268,37 +323,32 @@ pub(super) struct Point {
     pub state_end: Offset,
     pub epochs: Epochs,
     pub damage: Vec<Range<Offset>>,
-    pub segments: Vec<PointSegment>,
+    pub segments: Vec<SegmentState>,
     pub producers: Producers,
+    /// Why one of the two copies cannot be used.
+    pub damaged_copy: Option<StoredError>,
 }
 
-#[derive(Debug)]
-pub(super) struct PointSegment {
-    pub base: Offset,
-    pub next: Offset,
-    pub size: Position,
-    pub max_timestamp: i64,
-    pub max_timestamp_offset: Offset,
-    pub first_timestamp: Option<i64>,
-    pub created_ms: i64,
-    pub index: Index,
+/// Whether a recovery point's file may be used for this log. When it may not, nobody knows what only it knows: the log must
+/// not be served.
+pub fn check_recovery_point(bytes: &[u8], log: LogId) -> Result<(), PointError> {
+    match Point::decode(bytes)? {
+        point if point.id == log => Ok(()),
+        point => Err(PointError::OtherLog { of: point.id }),
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum PointError {
-    #[error("it is not a recovery point")]
-    Magic,
-    #[error("it was written by a newer version of Tidemill (format {version}, this one reads 1)")]
-    Newer { version: u16 },
-    #[error("its checksum is wrong")]
-    Crc,
-    #[error("its content contradicts itself")]
-    Content,
+    #[error(transparent)]
+    Stored(#[from] StoredError),
+    #[error("it is of log {of}")]
+    OtherLog { of: LogId },
 }
 
 /// What a recovery point says, for people.
 pub fn describe_recovery_point(bytes: &[u8]) -> Result<String, PointError> {
-    Point::decode(bytes).map(|point| point.to_string())
+    Ok(Point::decode(bytes).map(|point| point.to_string())?)
 }
 
 impl fmt::Display for Point {
@@ -319,41 +369,63 @@ impl fmt::Display for Point {
             write!(f, "\ndamaged {}..{}", range.start, range.end)?;
         }
         for segment in &self.segments {
-            write!(
-                f,
-                "\nsegment {:020} up to {}, {} bytes, newest timestamp {} in the batch at {}, {} index entries",
-                segment.base,
-                segment.next,
-                segment.size,
-                segment.max_timestamp,
-                segment.max_timestamp_offset,
-                segment.index.entries().len()
-            )?;
+            write!(f, "\n{segment}")?;
         }
         for (id, producer) in self.producers.iter() {
             write!(f, "\nproducer {id} {producer}")?;
+        }
+        if let Some(why) = self.damaged_copy {
+            write!(f, "\none of the two copies is damaged: {why}")?;
         }
         Ok(())
     }
 }
 
 impl Point {
-    pub(super) fn decode(bytes: &[u8]) -> Result<Point, PointError> {
-        if bytes.len() < CRC_FROM || &bytes[..4] != MAGIC {
-            return Err(PointError::Magic);
+    pub(super) fn decode(bytes: &[u8]) -> Result<Point, StoredError> {
+        let (first, second) = bytes.split_at(bytes.len() / 2);
+        match (Point::decode_copy(first), Point::decode_copy(second)) {
+            (Ok(point), second) => Ok(Point {
+                damaged_copy: second.err(),
+                ..point
+            }),
+            // A newer version may know more than two copies.
+            (Err(newer @ StoredError::Newer { .. }), _) | (_, Err(newer @ StoredError::Newer { .. })) => Err(newer),
+            (Err(why), Ok(point)) => Ok(Point {
+                damaged_copy: Some(why),
+                ..point
+            }),
+            // The file was cut, so that its middle is not where the second copy begins; or it is of version 1.
+            (Err(why), Err(_)) => match Point::decode_copy(bytes) {
+                Ok(point) => Ok(Point {
+                    damaged_copy: Some(StoredError::Crc),
+                    ..point
+                }),
+                Err(_) => Point::decode_version_1(bytes).ok_or(why),
+            },
         }
-        let mut head = &bytes[4..CRC_FROM];
-        let (version, flags, crc) = (head.get_u16_le(), head.get_u16_le(), head.get_u32_le());
-        if version != VERSION {
-            return Err(PointError::Newer { version });
-        }
-        if crc != crc32fast::hash(&bytes[CRC_FROM..]) {
-            return Err(PointError::Crc);
-        }
-        Point::read(&bytes[CRC_FROM..], flags).ok_or(PointError::Content)
     }
 
-    fn read(mut bytes: &[u8], flags: u16) -> Option<Point> {
+    fn decode_copy(bytes: &[u8]) -> Result<Point, StoredError> {
+        let length = bytes.get(LENGTH_AT..BODY_AT).ok_or(StoredError::Magic)?;
+        let length = u32::from_le_bytes(length.try_into().expect("4 bytes")) as usize;
+        // Nothing but its checksum says that the length is right.
+        let copy = bytes.get(..length.max(BODY_AT)).ok_or(StoredError::Crc)?;
+        let (flags, body) = segment_index::open(copy, MAGIC, VERSION)?;
+        Point::read(&body[BODY_AT - LENGTH_AT..], flags, SegmentState::read).ok_or(StoredError::Content)
+    }
+
+    fn decode_version_1(bytes: &[u8]) -> Option<Point> {
+        let mut head = bytes.strip_prefix(MAGIC)?;
+        let (version, flags) = (head.try_get_u16_le().ok()?, head.try_get_u16_le().ok()?);
+        let crc = head.try_get_u32_le().ok()?;
+        if version != 1 || crc != crc32fast::hash(head) {
+            return None;
+        }
+        Point::read(head, flags, SegmentState::read_version_1)
+    }
+
+    fn read(mut bytes: &[u8], flags: u16, read_segment: impl Fn(&mut &[u8]) -> Option<SegmentState>) -> Option<Point> {
         let mut topic = [0; 16];
         bytes.try_copy_to_slice(&mut topic).ok()?;
         let partition = bytes.try_get_i32_le().ok()?;
@@ -372,9 +444,9 @@ impl Point {
             let start = bytes.try_get_i64_le().ok()?;
             damage.push(start..bytes.try_get_i64_le().ok()?);
         }
-        let mut segments: Vec<PointSegment> = Vec::new();
+        let mut segments: Vec<SegmentState> = Vec::new();
         for _ in 0..bytes.try_get_u32_le().ok()? {
-            let segment = PointSegment::read(&mut bytes)?;
+            let segment = read_segment(&mut bytes)?;
             let follows = segments
                 .last()
                 .is_none_or(|last| last.next <= segment.base && last.base < segment.base);
@@ -399,44 +471,7 @@ impl Point {
             damage,
             segments,
             producers,
-        })
-    }
-}
-
-impl PointSegment {
-    fn read(bytes: &mut &[u8]) -> Option<PointSegment> {
-        let base = bytes.try_get_i64_le().ok()?;
-        let next = bytes.try_get_i64_le().ok()?;
-        let size = bytes.try_get_u64_le().ok()?;
-        let max_timestamp = bytes.try_get_i64_le().ok()?;
-        let max_timestamp_offset = bytes.try_get_i64_le().ok()?;
-        let first_timestamp = Some(bytes.try_get_i64_le().ok()?).filter(|&first| first != i64::MIN);
-        let created_ms = bytes.try_get_i64_le().ok()?;
-        let spacing_bytes = bytes.try_get_u64_le().ok()?;
-        let count = bytes.try_get_u32_le().ok()? as usize;
-        if count > ENTRIES_MAX || base < 0 || next < base {
-            return None;
-        }
-        let mut entries = Vec::new();
-        for _ in 0..count {
-            entries.push(IndexEntry {
-                offset_delta: bytes.try_get_u32_le().ok()?,
-                position: bytes.try_get_u32_le().ok()?,
-                max_timestamp_before: bytes.try_get_i64_le().ok()?,
-            });
-        }
-        if entries.last().is_some_and(|last| last.position as Position >= size) {
-            return None;
-        }
-        Some(PointSegment {
-            base,
-            next,
-            size,
-            max_timestamp,
-            max_timestamp_offset,
-            first_timestamp,
-            created_ms,
-            index: Index::restore(entries, spacing_bytes)?,
+            damaged_copy: None,
         })
     }
 }

@@ -1,8 +1,9 @@
 //! A log at a start: from its recovery point, its folder, and the journal's frames for it.
 //!
-//! The recovery point says what the segments held when it was saved; what was applied since is scanned, batch by batch with
-//! its CRC, up to the place of the first frame that the journal still has; the frames are the rest. Without a recovery point
-//! the scan begins at the first segment. Every step may be repeated: nothing is written here.
+//! The recovery point says what the log was when it was saved, and the closed segments' index files what those hold
+//! (`recover_closed`); what was applied since is scanned, batch by batch with its CRC, up to the place of the first frame that
+//! the journal still has; the frames are the rest. Without a recovery point the scan begins at the first segment. Every step
+//! may be repeated: nothing is written here.
 //!
 //! What does not fit together is damage: it is reported in one line, the offsets are kept apart
 //! ([`Log::damage`]), what is intact around them stays readable. If acknowledged records at the end are gone, the log is
@@ -22,6 +23,7 @@ use super::checkpoint::floor;
 use super::disk_read::{Ended, walk};
 use super::epochs::EpochStart;
 use super::point::Point;
+use super::recover_closed::{Closed, is_index_in_the_making, was_opened_by_kafka};
 use super::segment::{DELETED_SUFFIX, Owner, Segment, base_of_name};
 use super::tail::Incoming;
 use super::{Head, Log, LogConfig, RECOVERY_POINT};
@@ -37,6 +39,8 @@ pub struct RecoveringSeed<'a> {
     pub point: Option<Bytes>,
     /// The folder's names.
     pub entries: &'a [Entry],
+    /// Where the log starts by Kafka's `log-start-offset-checkpoint`, if [`was_opened_by_kafka`].
+    pub kafka_start: Option<Offset>,
     pub journaled: Journaled,
 }
 
@@ -84,6 +88,8 @@ pub struct ReplayedAppend {
 
 #[derive(Debug, PartialEq, Eq)]
 pub enum RecoveryStep {
+    /// Read these small files, in any order, then [`Recovering::indexes_read`].
+    ReadIndexes(Vec<String>),
     /// Read this, then [`Recovering::read_done`].
     Read { file: File, position: Position, len: usize },
     /// [`Recovering::finish`].
@@ -108,41 +114,48 @@ pub struct Recovered {
     pub scanned_bytes: u64,
     /// What lies before the recovery point was not scanned.
     pub is_from_point: bool,
+    /// One of the recovery point's copies could not be used.
+    pub is_copy_damaged: bool,
+    /// Closed segments that were scanned, since they had no index file that could be used.
+    pub closed_scanned: u64,
 }
 
 #[derive(Debug)]
 pub struct Recovering {
-    log: Log,
+    pub(super) log: Log,
     now: Now,
     /// Frames that are not below what the recovery point covers, by base offset.
-    frames: VecDeque<ReplayedAppend>,
+    pub(super) frames: VecDeque<ReplayedAppend>,
     epoch_frames: VecDeque<EpochStart>,
     /// Where the frames leave the log's end.
     journal_end: Offset,
     /// Segment files that are not in the log yet: base offset, bytes.
-    unvisited: BTreeMap<Offset, u64>,
+    pub(super) unvisited: BTreeMap<Offset, u64>,
     /// Sizes of all segment files.
-    file_bytes: BTreeMap<Offset, u64>,
+    pub(super) file_bytes: BTreeMap<Offset, u64>,
     /// Epochs and producers cover what is below.
-    state_end: Offset,
+    pub(super) state_end: Offset,
     /// Below this offset everything was acknowledged.
     evidence_end: Offset,
     /// A truncation frame's offset: below it, and only below, the files are what they were.
-    cut: Option<Offset>,
+    pub(super) cut: Option<Offset>,
     /// The offset after the last batch that was found.
-    next: Offset,
+    pub(super) next: Offset,
     scan: Option<Scanning>,
-    remove: Vec<String>,
+    pub(super) remove: Vec<String>,
     aside: Vec<(String, String)>,
-    report: Vec<String>,
-    is_damaged: bool,
+    pub(super) report: Vec<String>,
+    pub(super) is_damaged: bool,
     /// The frames moved the start or began an epoch.
     has_control: bool,
     /// Offsets whose frames were damaged: unless they are in the segments they are lost.
     lost: Vec<RangeInclusive<Offset>>,
     may_have_lost: bool,
     scanned_bytes: u64,
-    is_from_point: bool,
+    pub(super) is_from_point: bool,
+    is_copy_damaged: bool,
+    pub(super) closed: Closed,
+    pub(super) opened_by_kafka: bool,
 }
 
 /// The last segment of the log so far is being read.
@@ -185,14 +198,26 @@ impl Recovering {
             may_have_lost: seed.journaled.may_have_lost,
             scanned_bytes: 0,
             is_from_point: false,
+            is_copy_damaged: false,
+            closed: Closed::default(),
+            opened_by_kafka: was_opened_by_kafka(seed.entries),
         };
         recovering.log.is_folder_synced = seed.entries.is_empty();
         recovering.list(seed.entries);
         recovering.fold(seed.journaled.frames);
         let point = seed.point.and_then(|bytes| recovering.decode(&bytes));
-        match point.and_then(|point| recovering.trust(point)) {
-            Some(point) => recovering.begin_at_point(point, files),
-            None => recovering.begin_at_first(files),
+        if recovering.opened_by_kafka {
+            recovering.log.start = recovering.log.start.max(seed.kafka_start.unwrap_or(0));
+            recovering.prepare_behind_kafka(point);
+        } else {
+            match point.and_then(|point| recovering.trust(point)) {
+                Some(point) => recovering.prepare_at_point(point),
+                None => recovering.prepare_at_first(),
+            }
+        }
+        recovering.want_indexes();
+        if recovering.unread_indexes().is_empty() {
+            recovering.next_segment(files);
         }
         recovering
     }
@@ -201,7 +226,12 @@ impl Recovering {
         for entry in entries.iter().filter(|entry| !entry.is_dir) {
             if let Some(base) = base_of_name(&entry.name) {
                 self.file_bytes.insert(base, entry.size_bytes);
-            } else if entry.name.ends_with(DELETED_SUFFIX) || entry.name == format!("{RECOVERY_POINT}.tmp") {
+            } else if self.closed.list(&entry.name) {
+                // Read before the segments.
+            } else if entry.name.ends_with(DELETED_SUFFIX)
+                || entry.name == format!("{RECOVERY_POINT}.tmp")
+                || is_index_in_the_making(&entry.name)
+            {
                 self.remove.push(format!("{}/{}", self.log.dir, entry.name));
             }
         }
@@ -244,7 +274,15 @@ impl Recovering {
 
     fn decode(&mut self, bytes: &[u8]) -> Option<Point> {
         let why = match Point::decode(bytes) {
-            Ok(point) if point.id == self.log.id => return Some(point),
+            Ok(point) if point.id == self.log.id => {
+                if let Some(why) = point.damaged_copy {
+                    self.is_copy_damaged = true;
+                    self.log.saving.note_applied();
+                    let line = format!("one copy of the recovery point is damaged ({why}): the other one is used");
+                    self.report.push(line);
+                }
+                return Some(point);
+            }
             Ok(point) => format!("it is of {}", point.id),
             Err(error) => error.to_string(),
         };
@@ -272,70 +310,7 @@ impl Recovering {
         Some(point)
     }
 
-    fn begin_at_point(&mut self, point: Point, files: &mut FileIds) {
-        self.is_from_point = true;
-        self.state_end = point.state_end;
-        self.log.epochs = point.epochs;
-        self.log.producers = point.producers;
-        self.log.producers_saved = point.state_end;
-        self.log.damage = point.damage;
-        self.next = point.applied;
-        self.log.segments.clear();
-        let count = point.segments.len();
-        for (i, stored) in point.segments.into_iter().enumerate() {
-            let is_last = i + 1 == count;
-            let bytes = self.file_bytes.get(&stored.base).copied();
-            match bytes {
-                // Deleted; `trust` has seen that the last one is complete unless it is.
-                None if stored.next <= self.log.start => continue,
-                Some(bytes) if is_last && bytes < stored.size => continue,
-                _ if is_last => {}
-                _ if stored.next <= self.log.start => continue,
-                Some(bytes) if bytes < stored.size => self.short(stored.base, bytes, stored.size),
-                Some(_) => {}
-                None => {
-                    self.lost(
-                        stored.base..stored.next,
-                        format!("segment {:020}.log is missing", stored.base),
-                    );
-                    continue;
-                }
-            }
-            let mut segment = self.new_segment(stored.base);
-            segment.open(files);
-            segment.next = stored.next;
-            segment.size = stored.size;
-            segment.written = stored.size;
-            segment.created = bytes.is_some();
-            segment.exact = !is_last;
-            segment.index = stored.index;
-            segment.max_timestamp = stored.max_timestamp;
-            segment.max_timestamp_offset = stored.max_timestamp_offset;
-            segment.first_timestamp = stored.first_timestamp;
-            segment.created_ms = stored.created_ms;
-            if stored.size > 0 && stored.max_timestamp < 0 {
-                segment.arrived_ms = stored.created_ms;
-            }
-            self.log.segments.push_back(segment);
-        }
-        self.frames.retain(|frame| frame.last_offset >= point.applied);
-        let first = self.log.segments.front().map_or(self.next, |first| first.base);
-        let last = self.log.segments.back().map(|last| last.base);
-        self.unvisited = self.file_bytes.clone();
-        self.unvisited.retain(|base, _| last.is_none_or(|last| *base > last));
-        // Deleted, and the power failed before their names were gone.
-        let deleted: Vec<Offset> = self.file_bytes.range(..first).map(|(base, _)| *base).collect();
-        self.remove_segments(deleted);
-        match self.log.segments.back() {
-            Some(last) => {
-                let (base, from) = (last.base, last.size);
-                self.scan_segment(base, from, files);
-            }
-            None => self.next_segment(files),
-        }
-    }
-
-    fn begin_at_first(&mut self, files: &mut FileIds) {
+    pub(super) fn prepare_at_first(&mut self) {
         self.log.segments.clear();
         self.unvisited = self.file_bytes.clone();
         let start = self.log.start;
@@ -346,10 +321,9 @@ impl Recovering {
         let first_frame = self.frames.front().map(|frame| frame.segment_base);
         let first = [first_file, first_frame].into_iter().flatten().min();
         self.next = first.unwrap_or(start);
-        self.next_segment(files);
     }
 
-    fn remove_segments(&mut self, bases: Vec<Offset>) {
+    pub(super) fn remove_segments(&mut self, bases: Vec<Offset>) {
         for base in bases {
             self.unvisited.remove(&base);
             self.file_bytes.remove(&base);
@@ -358,7 +332,7 @@ impl Recovering {
         }
     }
 
-    fn new_segment(&self, base: Offset) -> Segment {
+    pub(super) fn new_segment(&self, base: Offset) -> Segment {
         let owner = Owner {
             id: self.log.id,
             dir: &self.log.dir,
@@ -368,8 +342,11 @@ impl Recovering {
     }
 
     /// Goes on with the next file, unless the journal's frames come before it.
-    fn next_segment(&mut self, files: &mut FileIds) {
+    pub(super) fn next_segment(&mut self, files: &mut FileIds) {
         self.scan = None;
+        if self.place_closed(files) {
+            return;
+        }
         while let Some((&base, _)) = self.unvisited.first_key_value() {
             let is_framed = |base| self.frames.iter().any(|frame| frame.segment_base == base);
             if self.cut.is_some_and(|cut| base >= cut) {
@@ -414,7 +391,7 @@ impl Recovering {
     }
 
     /// The segment at the log's end so far, from `from` on: to the place of the first frame, or to the file's end.
-    fn scan_segment(&mut self, base: Offset, from: Position, files: &mut FileIds) {
+    pub(super) fn scan_segment(&mut self, base: Offset, from: Position, files: &mut FileIds) {
         let bytes = self.file_bytes.get(&base).copied().unwrap_or(0);
         let frame = self.frames.front().filter(|frame| frame.segment_base == base);
         let limit = frame.map_or(bytes, |frame| frame.position.min(bytes));
@@ -440,6 +417,10 @@ impl Recovering {
     }
 
     pub fn step(&self) -> RecoveryStep {
+        let indexes = self.unread_indexes();
+        if !indexes.is_empty() {
+            return RecoveryStep::ReadIndexes(indexes);
+        }
         match &self.scan {
             Some(scan) => RecoveryStep::Read {
                 file: scan.file.clone(),
@@ -601,7 +582,8 @@ impl Recovering {
         let frame = self.frames.front().map(|frame| frame.base_offset);
         let file = self.unvisited.keys().next().copied();
         let file = file.filter(|base| self.cut.is_none_or(|cut| *base < cut));
-        [frame, file].into_iter().flatten().min()
+        let closed = self.closed.offset_behind();
+        [frame, file, closed].into_iter().flatten().min()
     }
 
     /// The scan found nothing more: the log goes on with the next file, or with the frames.
@@ -609,6 +591,7 @@ impl Recovering {
         let segment = self.log.active_mut();
         segment.written = segment.size;
         segment.exact = self.file_bytes.get(&segment.base) == Some(&segment.size);
+        self.compare_with_index();
         self.next_segment(files);
     }
 
@@ -649,6 +632,7 @@ impl Recovering {
         self.log.applied = self.next.max(self.log.segments.back().map_or(0, |last| last.next));
         self.replay_frames();
         self.settle_unvisited();
+        self.settle_indexes();
         for entry in std::mem::take(&mut self.epoch_frames) {
             self.log.epochs.assign(entry.epoch, entry.start);
         }
@@ -720,6 +704,8 @@ impl Recovering {
             is_damaged: self.is_damaged,
             scanned_bytes: self.scanned_bytes,
             is_from_point: self.is_from_point,
+            is_copy_damaged: self.is_copy_damaged,
+            closed_scanned: self.closed.scanned(),
         }
     }
 
@@ -734,7 +720,8 @@ impl Recovering {
             return Err("the journal cuts records off its end");
         }
         let first = self.frames.front();
-        let base = first.map_or(self.journal_end.max(self.next), |frame| frame.base_offset);
+        let known = self.next.max(self.closed.applied());
+        let base = first.map_or(self.journal_end.max(known), |frame| frame.base_offset);
         let end = self.frames.back().map_or(base, |frame| frame.last_offset + 1);
         let mut segment = self.new_segment(first.map_or(base, |frame| frame.segment_base));
         segment.next = end;
@@ -851,7 +838,7 @@ impl Recovering {
         }
     }
 
-    fn lost(&mut self, range: std::ops::Range<Offset>, what: String) {
+    pub(super) fn lost(&mut self, range: std::ops::Range<Offset>, what: String) {
         if range.end <= self.log.start {
             // Deleted.
             return;
@@ -864,7 +851,7 @@ impl Recovering {
         self.log.damage.push(range);
     }
 
-    fn short(&mut self, base: Offset, bytes: u64, size: u64) {
+    pub(super) fn short(&mut self, base: Offset, bytes: u64, size: u64) {
         self.is_damaged = true;
         let line = format!("segment {base:020}.log has {bytes} bytes of the {size} that were written");
         self.report.push(line);

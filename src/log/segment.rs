@@ -3,7 +3,10 @@
 use std::hash::Hasher;
 use std::sync::Arc;
 
+use bytes::BufMut;
+
 use crate::record::Header;
+use crate::record::batch::{MAGIC, OUTSIDE_CRC_BYTES, PREFIX_BYTES};
 use crate::types::{File, FileId, FileIds, LogId, Offset, Position};
 
 use super::LogConfig;
@@ -42,6 +45,11 @@ pub struct Segment {
     pub arrived_ms: i64,
     /// Of `segment.ms`, so that partitions do not roll all at once.
     pub jitter_ms: i64,
+    /// The sum of the CRC-32s of every batch's prefix: the bytes that the batch's own CRC leaves out. Whoever scans the
+    /// closed segment again finds the same sum, or one of them changed.
+    pub prefixes: u32,
+    /// The index file on the device says what this closed segment is.
+    pub indexed: bool,
 }
 
 impl Segment {
@@ -63,6 +71,8 @@ impl Segment {
             created_ms: wall_ms,
             arrived_ms: -1,
             jitter_ms: jitter_ms(owner, base),
+            prefixes: 0,
+            indexed: false,
         }
     }
 
@@ -102,6 +112,8 @@ impl Segment {
         self.size += header.size_bytes as Position;
         self.next = header.next_offset();
         self.exact = false;
+        self.indexed = false;
+        self.prefixes = self.prefixes.wrapping_add(prefix_crc(header));
         if self.first_timestamp.is_none() {
             self.first_timestamp = Some(header.max_timestamp);
         }
@@ -129,12 +141,20 @@ impl Segment {
             || batch.last_offset() - self.base > i32::MAX as i64
     }
 
-    /// What a recovery point says: of a segment without timestamps, from when `retention.ms` counts. Its age for `segment.ms`
+    /// What is stored of it: of a segment without timestamps, from when `retention.ms` counts. Its age for `segment.ms`
     /// begins anew with a restart, as in Kafka.
     pub fn begun_ms(&self) -> i64 {
         match self.max_timestamp {
             -1 => self.created_ms.max(self.arrived_ms),
             _ => self.created_ms,
+        }
+    }
+
+    /// Takes back what [`Segment::begun_ms`] said of it.
+    pub fn restore_begun(&mut self, begun_ms: i64) {
+        self.created_ms = begun_ms;
+        if self.size > 0 && self.max_timestamp < 0 {
+            self.arrived_ms = begun_ms;
         }
     }
 
@@ -145,6 +165,18 @@ impl Segment {
             _ => self.created_ms,
         }
     }
+}
+
+/// CRC-32 of the [`OUTSIDE_CRC_BYTES`] of a batch, as they are in the file.
+pub fn prefix_crc(header: &Header) -> u32 {
+    let mut prefix = [0; OUTSIDE_CRC_BYTES];
+    let mut out = &mut prefix[..];
+    out.put_i64(header.base_offset);
+    out.put_i32((header.size_bytes - PREFIX_BYTES) as i32);
+    out.put_i32(header.leader_epoch);
+    out.put_u8(MAGIC);
+    out.put_u32(header.crc);
+    crc32fast::hash(&prefix)
 }
 
 /// What a segment takes from its log.
@@ -173,11 +205,16 @@ pub fn segment_path(dir: &str, base: Offset) -> Arc<str> {
 
 /// The base offset that a file's name says, if it is a segment's.
 pub fn base_of_name(name: &str) -> Option<Offset> {
-    let digits = name.strip_suffix(SEGMENT_SUFFIX)?;
+    base_of(name, SEGMENT_SUFFIX)
+}
+
+/// The base offset in a name that ends with `suffix`.
+pub fn base_of(name: &str, suffix: &str) -> Option<Offset> {
+    let digits = name.strip_suffix(suffix)?;
     (digits.len() == 20 && digits.bytes().all(|b| b.is_ascii_digit())).then(|| digits.parse().ok())?
 }
 
-const SEGMENT_SUFFIX: &str = ".log";
+pub const SEGMENT_SUFFIX: &str = ".log";
 
 /// A deleted segment waits under its name and this for `file.delete.delay.ms`.
 pub const DELETED_SUFFIX: &str = ".deleted";

@@ -9,6 +9,8 @@ use crate::types::{BLOCK_BYTES, File, Offset, Position};
 
 use super::disk_read::{DiskRead, Ended, Goal, Stretch, walk};
 use super::read::ReadError;
+use super::segment::segment_path;
+use super::segment_index::index_path;
 use super::{Appended, Log};
 
 #[derive(Debug)]
@@ -20,13 +22,14 @@ pub enum TruncationPlan {
     Busy,
 }
 
-/// To be done in this order, once the journal's frame is durable: remove `recovery_point` and sync the folder; remove each
-/// file of `remove`, set the size of `cut`, sync it and the folder; recover the log with `kept` as its frames.
+/// To be done in this order, once the journal's frame is durable: remove `recovery_point` and the `indexes` (paths) and sync
+/// the folder; remove each file of `remove`, set the size of `cut`, sync it and the folder; recover the log with `kept` as its frames.
 #[derive(Debug)]
 pub struct Truncation {
     /// The new end: the base offset of the batch that held the offset that was asked for.
     pub end: Offset,
     pub recovery_point: String,
+    pub indexes: Vec<String>,
     pub cut: Option<(File, Position)>,
     pub remove: Vec<File>,
     /// Batches below `end` that are not in the segments.
@@ -107,11 +110,17 @@ impl Log {
             .segments
             .iter()
             .filter(|segment| segment.base > segment_base && segment.created);
+        let indexed = self
+            .segments
+            .iter()
+            .filter(|segment| segment.base >= segment_base && segment.indexed);
+        let indexes = indexed.map(|segment| index_path(&segment_path(&self.dir, segment.base)));
         let mut kept = self.carry();
         kept.retain(|batch| batch.base_offset < end);
         Truncation {
             end,
             recovery_point: self.recovery_point_path(),
+            indexes: indexes.collect(),
             cut: cut.map(|file| (file, position)),
             remove: later.filter_map(|segment| segment.file()).collect(),
             kept,

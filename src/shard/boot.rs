@@ -8,11 +8,14 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use crate::controller::image::Topic;
 use crate::journal::parked::PartName;
 use crate::journal::{self, Body, Frame, Recovery, Replayed, Step as JournalStep, Ticket};
 use crate::log::{
-    self, Journaled, Log, LogConfig, RECOVERY_POINT, Recovering, RecoveringSeed, RecoveryStep, Replay, side_files,
+    self, INDEX_SUFFIX, Journaled, Log, LogConfig, RECOVERY_POINT, Recovering, RecoveringSeed, RecoveryStep, Replay,
+    side_files,
 };
 use crate::replica::{Leader, Replica};
 use crate::types::{Entry, LogId, Offset, Position, ShardId};
@@ -51,6 +54,8 @@ pub struct Boot {
     pub(super) has_journals: bool,
     /// Strays to move away, one after the other.
     tidying: VecDeque<DiskOp>,
+    /// Kafka's log starts, by folder; read once the first log needs them.
+    kafka_starts: Option<BTreeMap<String, Offset>>,
 }
 
 /// What the journal still has of one log.
@@ -78,6 +83,9 @@ struct LogBoot {
     recovering: Option<Recovering>,
     recovered: Option<log::Recovered>,
     mending: VecDeque<DiskOp>,
+    /// Index files that are being read: what came of each, and how many are still to come.
+    indexes: Vec<Option<Bytes>>,
+    indexes_left: usize,
 }
 
 /// Whose completion it is.
@@ -99,6 +107,10 @@ pub enum BootOp {
     LogDescribed(LogId),
     LogMoved(LogId),
     LogPoint(LogId),
+    /// Kafka's log starts, for the log with this recovery point.
+    KafkaStarts(LogId, Option<Bytes>),
+    /// The so manieth of the index files that are being read.
+    LogIndex(LogId, usize),
     LogRead(LogId),
     LogMended(LogId),
     /// A folder that nobody claims was moved away, or the root synced after that.
@@ -119,6 +131,7 @@ impl Boot {
             kraft: None,
             has_journals: false,
             tidying: VecDeque::new(),
+            kafka_starts: None,
         }
     }
 }
@@ -196,6 +209,8 @@ impl Shard {
                 Err(error) => self.log_failed(log, format!("a folder of another topic could not be moved away: {error}")),
             },
             BootOp::LogPoint(log) => self.log_point(log, result),
+            BootOp::KafkaStarts(log, point) => self.kafka_starts_read(log, point, result),
+            BootOp::LogIndex(log, nth) => self.log_index(log, nth, result),
             BootOp::LogRead(log) => self.log_read(log, result),
             BootOp::LogMended(log) => match result {
                 Ok(_) => self.log_mended(log),
@@ -355,6 +370,8 @@ impl Shard {
             recovering: None,
             recovered: None,
             mending: VecDeque::new(),
+            indexes: Vec::new(),
+            indexes_left: 0,
         });
     }
 
@@ -447,16 +464,62 @@ impl Shard {
             // Only it may say which records were deleted, and that nothing may take the offsets of lost ones.
             Err(error) => return self.log_failed(log, format!("its recovery point could not be read: {error}")),
         };
+        let checked = point.as_ref().map(|bytes| log::check_recovery_point(bytes, log));
+        if let Some(Err(error)) = checked.filter(|_| log != LogId::METADATA) {
+            let path = format!("{}/{RECOVERY_POINT}", self.log_boot(log).dir);
+            return self.log_failed(
+                log,
+                format!(
+                    "{path} cannot be used: {error}. Nothing else says which records were deleted, who wrote them, and whether                      acknowledged ones are lost. Restore the file, or give that up with `tidemill repair`"
+                ),
+            );
+        }
+        let log_boot = self.log_boot(log);
+        let opened_by_kafka = log::was_opened_by_kafka(&log_boot.entries);
+        let had_point = (log_boot.entries.iter()).any(|entry| entry.name.ends_with(INDEX_SUFFIX));
+        if point.is_none() && had_point && !opened_by_kafka && log != LogId::METADATA {
+            tracing::warn!(
+                "{}/{RECOVERY_POINT} is missing, so that the segments are scanned: records that were deleted from the first of them \
+                 are back, and nobody knows who wrote the segments that were deleted",
+                log_boot.dir
+            );
+        }
+        if opened_by_kafka && self.boot().kafka_starts.is_none() {
+            let path = side_files::LOG_STARTS.to_string();
+            return self.disk(Op::Boot(BootOp::KafkaStarts(log, point)), DiskOp::ReadFile { path });
+        }
         self.begin_recovering(log, point);
     }
 
-    fn begin_recovering(&mut self, log: LogId, point: Option<bytes::Bytes>) {
+    /// A folder of Kafka's: what DeleteRecords deleted there is in its segments still.
+    fn kafka_starts_read(&mut self, log: LogId, point: Option<Bytes>, result: Result<DiskReply, DiskError>) {
+        let parsed = match result {
+            Ok(DiskReply::Bytes(bytes)) => side_files::parse_offsets(&bytes).map_err(|error| error.to_string()),
+            Ok(other) => unreachable!("bytes, not {other:?}"),
+            Err(DiskError::NotFound { .. }) => Ok(Vec::new()),
+            Err(error) => Err(error.to_string()),
+        };
+        let starts = parsed.unwrap_or_else(|error| {
+            tracing::warn!(
+                "{}: {error}; logs that Kafka wrote start with their first segments, as they would in Kafka",
+                side_files::LOG_STARTS
+            );
+            Vec::new()
+        });
+        let starts = starts
+            .into_iter()
+            .map(|entry| (format!("{}-{}", entry.topic, entry.partition), entry.offset));
+        self.boot().kafka_starts = Some(starts.collect());
+        self.begin_recovering(log, point);
+    }
+
+    fn begin_recovering(&mut self, log: LogId, point: Option<Bytes>) {
         let recovering = self.recovering_of(log, point);
         self.log_boot(log).recovering = Some(recovering);
         self.advance_log(log);
     }
 
-    fn recovering_of(&mut self, log: LogId, point: Option<bytes::Bytes>) -> Recovering {
+    fn recovering_of(&mut self, log: LogId, point: Option<Bytes>) -> Recovering {
         let damages = self.boot().damages;
         let frames = self.boot().frames.entry(log).or_default();
         let journaled = Journaled {
@@ -470,6 +533,8 @@ impl Shard {
             unreachable!("the start is not over")
         };
         let log_boot = boot.logs.get_mut(&log).expect("it is being recovered");
+        let starts = boot.kafka_starts.as_ref();
+        let kafka_start = starts.and_then(|starts| starts.get(&log_boot.dir).copied());
         let seed = RecoveringSeed {
             id: log,
             name: &log_boot.dir,
@@ -478,6 +543,7 @@ impl Shard {
             now,
             point,
             entries: &log_boot.entries,
+            kafka_start,
             journaled,
         };
         Recovering::new(seed, &mut self.files)
@@ -486,6 +552,13 @@ impl Shard {
     fn advance_log(&mut self, log: LogId) {
         let log_boot = self.log_boot(log);
         match log_boot.recovering.as_ref().expect("it is being recovered").step() {
+            RecoveryStep::ReadIndexes(paths) => {
+                log_boot.indexes = vec![None; paths.len()];
+                log_boot.indexes_left = paths.len();
+                for (nth, path) in paths.into_iter().enumerate() {
+                    self.disk(Op::Boot(BootOp::LogIndex(log, nth)), DiskOp::ReadFile { path });
+                }
+            }
             RecoveryStep::Read { file, position, len } => {
                 self.disk(Op::Boot(BootOp::LogRead(log)), DiskOp::Read { file, position, len });
             }
@@ -531,6 +604,26 @@ impl Shard {
                 log_boot.recovered = Some(recovered);
                 self.log_mended(log);
             }
+        }
+    }
+
+    /// Derived: the segment of one that cannot be read is scanned.
+    fn log_index(&mut self, log: LogId, nth: usize, result: Result<DiskReply, DiskError>) {
+        let Stage::Booting(boot) = &mut self.stage else {
+            unreachable!("the start is not over")
+        };
+        let log_boot = boot.logs.get_mut(&log).expect("it is being recovered");
+        log_boot.indexes_left -= 1;
+        match result {
+            Ok(DiskReply::Bytes(bytes)) => log_boot.indexes[nth] = Some(bytes),
+            Ok(other) => unreachable!("bytes, not {other:?}"),
+            Err(error) => tracing::warn!("cannot read an index file, its segment is scanned instead: {error}"),
+        }
+        if log_boot.indexes_left == 0 {
+            let contents = std::mem::take(&mut log_boot.indexes);
+            let recovering = log_boot.recovering.as_mut().expect("it is being recovered");
+            recovering.indexes_read(contents, &mut self.files);
+            self.advance_log(log);
         }
     }
 
@@ -786,6 +879,8 @@ impl LogBoot {
             recovering: None,
             recovered: None,
             mending: VecDeque::new(),
+            indexes: Vec::new(),
+            indexes_left: 0,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::journal::Mode;
 use crate::log::DiskRead;
-use crate::types::{LogId, OpId};
+use crate::types::{LogId, Offset, OpId};
 
 use super::effect::{DiskError, DiskOp, DiskReply, Effect};
 use super::lookups::ListSlot;
@@ -43,6 +43,8 @@ pub enum Op {
     Removal(u64),
     RecoveryPoint(LogId),
     Parking(LogId),
+    /// The index file of the closed segment that begins there.
+    SegmentIndex(LogId, Offset),
     SegmentGone(LogId),
     Stop(stop::StopOp),
     Space,
@@ -196,6 +198,7 @@ impl Shard {
             Op::Removal(removal) => self.removal_done(removal, result),
             Op::RecoveryPoint(log) => self.recovery_point_done(log, result),
             Op::Parking(log) => self.parking_done(log, result),
+            Op::SegmentIndex(log, base) => self.segment_index_done(log, base, result),
             Op::SegmentGone(log) => self.segment_gone(log, result),
             Op::Stop(step) => self.stop_done(step, result),
             Op::Space => self.space_known(result),

@@ -44,6 +44,7 @@ counters! {
     checkpoints_failed: "checkpoint failed",
     rolls: "segment rolled",
     recovery_points: "recovery point written",
+    segment_indexes: "index file of a closed segment written",
     recovery_points_failed: "recovery point not written",
     retention: "log cut by retention",
     clock_doubted: "clock not believed",
@@ -77,6 +78,8 @@ counters! {
     journal_damages: "recovery: journal damage reported",
     logs_recovered: "recovery: log recovered",
     points_used: "recovery: recovery point used",
+    point_copies_damaged: "recovery: one copy of a recovery point damaged",
+    closed_scanned: "recovery: closed segment scanned, for want of its index file",
     frames_dropped: "recovery: frames of a deleted topic dropped",
     tails_cut: "recovery: segment's tail cut",
     logs_damaged: "recovery: log damage reported",
@@ -107,6 +110,8 @@ impl Stats {
     pub(super) fn log_recovered(&mut self, recovered: &Recovered) {
         self.logs_recovered += 1;
         self.points_used += u64::from(recovered.is_from_point);
+        self.point_copies_damaged += u64::from(recovered.is_copy_damaged);
+        self.closed_scanned += recovered.closed_scanned;
         self.tails_cut += u64::from(!recovered.cut.is_empty());
         self.logs_damaged += u64::from(recovered.is_damaged);
         self.logs_read_only += u64::from(recovered.log.is_read_only());

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::error::ErrorCode;
 use crate::journal::{Body, Ticket};
-use crate::log::{DELETED_SUFFIX, RecoveryPoint};
+use crate::log::{DELETED_SUFFIX, RecoveryPoint, index_path};
 use crate::types::{LogId, Offset};
 
 use super::clock::Belief;
@@ -250,7 +250,8 @@ impl Shard {
         self.journal.applied(log, applied);
         for file in files {
             let to = format!("{}{DELETED_SUFFIX}", file.path);
-            self.upkeep.doomed.entry(at_us).or_default().push(to.clone());
+            let doomed = self.upkeep.doomed.entry(at_us).or_default();
+            doomed.extend([to.clone(), index_path(&file.path)]);
             let from = file.path.to_string();
             self.disk(Op::Forgotten, DiskOp::Close { file });
             self.disk(Op::SegmentGone(log), DiskOp::Rename { from, to });
@@ -431,8 +432,39 @@ impl Shard {
         }
         saving.is_written = true;
         partition.busy += 1;
+        self.write_saving(log);
+    }
+
+    /// The next file of a recovery point that may be written: the index files of segments that were closed, then itself, which
+    /// relies on them.
+    fn write_saving(&mut self, log: LogId) {
+        let partition = self.partition_mut(log);
+        let saving = partition.saving.as_mut().expect("it is being written");
+        while let Some(base) = saving.point.indexes.pop() {
+            if let Some((path, content)) = partition.log.index_file(base) {
+                return self.disk(Op::SegmentIndex(log, base), DiskOp::ReplaceFile { path, content });
+            }
+        }
         let (path, content) = (saving.point.path.clone(), saving.point.content.clone());
         self.disk(Op::RecoveryPoint(log), DiskOp::ReplaceFile { path, content });
+    }
+
+    pub(super) fn segment_index_done(&mut self, log: LogId, base: Offset, result: Result<DiskReply, DiskError>) {
+        if result.is_err() {
+            return self.recovery_point_done(log, result);
+        }
+        self.stats.segment_indexes += 1;
+        let Some(partition) = self.partitions.get_mut(&log) else {
+            self.recovery_point_over(log);
+            return self.no_longer_busy(log);
+        };
+        partition.log.index_file_saved(base);
+        let holds = (partition.saving.as_ref()).is_some_and(|saving| partition.log.recovery_point_holds(&saving.point));
+        if holds {
+            return self.write_saving(log);
+        }
+        self.recovery_point_over(log);
+        self.no_longer_busy(log);
     }
 
     /// More of the journal is written or flushed: recovery points that waited for it.
@@ -457,6 +489,11 @@ impl Shard {
                 self.recovery_point_over(log);
                 self.give_up_segments(log);
                 self.parked_is_saved(log);
+                let partition = self.partitions.get_mut(&log);
+                let removed = partition.map_or_else(Vec::new, |partition| partition.log.take_kafka_indexes());
+                for path in removed {
+                    self.disk(Op::Forgotten, DiskOp::RemoveFile { path });
+                }
             }
             Err(error) => {
                 self.stats.recovery_points_failed += 1;
@@ -469,7 +506,7 @@ impl Shard {
                     DiskError::NotFound { path } if self.partitions.contains_key(&log) => {
                         self.partition_failed(log, format!("its folder is gone: no {path}"));
                     }
-                    // Derived, never evidence: without it the next start scans more.
+                    // The one before it is as it was: the next start scans more.
                     error => tracing::warn!("cannot save a recovery point, will try again: {error}"),
                 }
                 self.recovery_point_failed(log);
@@ -484,7 +521,7 @@ impl Shard {
         self.upkeep.saving -= 1;
     }
 
-    /// Derived, never evidence: without it the next start scans more, and control frames stay in the journal.
+    /// The one before it is as it was: the next start scans more, and control frames stay in the journal.
     fn recovery_point_failed(&mut self, log: LogId) {
         let now = self.now;
         if let Some(partition) = self.partitions.get_mut(&log)

@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 use crate::config::BrokerConfig;
 use crate::journal::RING_START;
 use crate::journal::format::{Superblock, SuperblockRead};
+use crate::log::{INDEX_SUFFIX, RECOVERY_POINT};
 use crate::shard::effect::{BLOCK_BYTES, DiskOp};
 use crate::shard::{format, ring_path};
 use crate::types::{LogId, Offset, Random, ShardId};
@@ -51,6 +52,7 @@ pub const SOMETIMES: &[&str] = &[
     "bit flipped in a journal",
     "bit flipped in a recovery point",
     "bit flipped in a segment",
+    "bit flipped in an index file",
     "checkpoint failed",
     "clean stop",
     "clock jumped ahead",
@@ -76,6 +78,8 @@ pub const SOMETIMES: &[&str] = &[
     "folder made",
     "folder made later",
     "folder removed",
+    "index file lost",
+    "index file of a closed segment written",
     "input/output error",
     "journal failed",
     "journals of another number of shards retired",
@@ -101,6 +105,7 @@ pub const SOMETIMES: &[&str] = &[
     "recovery point not written",
     "recovery point written",
     "recovery: carried set replayed",
+    "recovery: closed segment scanned, for want of its index file",
     "recovery: frame replayed",
     "recovery: frames of a deleted topic dropped",
     "recovery: journal damage reported",
@@ -108,6 +113,7 @@ pub const SOMETIMES: &[&str] = &[
     "recovery: log offline",
     "recovery: log that was put aside",
     "recovery: log recovered",
+    "recovery: one copy of a recovery point damaged",
     "recovery: recovery point used",
     "recovery: registration waited for room",
     "recovery: stray folder moved away",
@@ -122,6 +128,8 @@ pub const SOMETIMES: &[&str] = &[
     "set carried forward",
     "shard sealed",
     "sector of a journal lost",
+    "sector of a recovery point lost",
+    "sector of an index file lost",
     "sealing for another number of shards failed",
     "stop while starting",
     "superblock damaged",
@@ -719,7 +727,7 @@ impl History {
     /// Between two lives the device flips a bit of what it holds.
     fn damage(&mut self) -> bool {
         let ends: &[&str] = match self.world.random.below(2) {
-            0 => &[".log", ".ring", "tidemill.recovery"],
+            0 => &[".log", ".ring", RECOVERY_POINT, INDEX_SUFFIX],
             _ => &[".ring"],
         };
         let Some(path) = &self.pick_file(|path| ends.iter().any(|end| path.ends_with(end))) else {
@@ -733,22 +741,74 @@ impl History {
             return self.damage_journal(&path, len);
         }
         let mut position = self.world.random.below(len) as usize;
-        if path.ends_with(".log") {
-            position = self.world.disk.protected(path, position);
+        if !path.ends_with(".log") {
+            let path = path.clone();
+            return self.damage_side_file(&path, position);
         }
+        position = self.world.disk.protected(path, position);
         let bit = self.world.random.below(8) as u8;
         if !self.world.disk.flip(path, position, bit) {
             return false;
         }
         self.world
             .note(|| format!("bit {bit} of byte {position} of {path} flipped"));
-        self.world.count(match path {
-            path if path.ends_with(".log") => "bit flipped in a segment",
-            _ => "bit flipped in a recovery point",
-        });
+        self.world.count("bit flipped in a segment");
         self.oracle.damaged(false);
         self.is_damaged = true;
         true
+    }
+
+    /// A bit or a sector of a recovery point, of which there are two copies, or of an index file, which is made again. It
+    /// excuses nothing.
+    fn damage_side_file(&mut self, path: &str, position: usize) -> bool {
+        let is_point = path.ends_with(RECOVERY_POINT);
+        let position = match is_point {
+            true => self.within_a_copy(path),
+            false => position,
+        };
+        let (done, what) = match self.world.random.below(3) {
+            0 => {
+                let done = self.world.disk.lose_sector(path, position);
+                let what = if is_point {
+                    "sector of a recovery point lost"
+                } else {
+                    "sector of an index file lost"
+                };
+                (done, what)
+            }
+            1 if !is_point => {
+                let removed = self.world.disk.perform(&DiskOp::RemoveFile { path: path.into() });
+                (removed.is_ok(), "index file lost")
+            }
+            _ => {
+                let bit = self.world.random.below(8) as u8;
+                let done = self.world.disk.flip(path, position, bit);
+                let what = if is_point {
+                    "bit flipped in a recovery point"
+                } else {
+                    "bit flipped in an index file"
+                };
+                (done, what)
+            }
+        };
+        if done {
+            self.world.note(|| format!("{path}: {what}, at byte {position}"));
+            self.world.count(what);
+        }
+        done
+    }
+
+    /// A byte of one of a recovery point's copies: most of its blocks are padding.
+    fn within_a_copy(&mut self, path: &str) -> usize {
+        let half = self.world.disk.len(path).unwrap_or(0) / 2;
+        let length = self
+            .world
+            .disk
+            .content(path, 12..16)
+            .try_into()
+            .map_or(0, u32::from_le_bytes);
+        let random = &mut self.world.random;
+        (random.below(2) * half + random.below(u64::from(length).clamp(1, half.max(1)))) as usize
     }
 
     /// A bit or a sector of a journal: where it was written last, since most of it is of no use any more.

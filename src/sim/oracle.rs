@@ -351,7 +351,7 @@ impl Oracle {
             "{log}: starts at {start}, nothing beyond {} was to go",
             truth.start_max
         );
-        // Only the recovery point knows of a deletion whose frame is settled: without it the records are back.
+        // A journal that lost the frame that says so brings deleted records back. A recovery point does not: it is there twice.
         assert!(
             start >= truth.start_min || truth.damaged,
             "{log}: starts at {start}, deleting up to {} was confirmed",

@@ -10,6 +10,7 @@ use tidemill::record::scan::Depth;
 use tidemill::record::{BatchBuilder, Records, Scan};
 use tidemill::wire::api::Request;
 use tidemill::wire::frame;
+use tidemill::wire::offsets::*;
 use tidemill::wire::produce_fetch::*;
 use tidemill::wire::topics::*;
 
@@ -200,6 +201,44 @@ impl Client {
     pub fn fetch(&mut self, topic: &str, offset: i64) -> PartitionData {
         let request = fetch_request(topic, [0], offset);
         self.call(&request, FETCH).responses.remove(0).partitions.remove(0)
+    }
+
+    /// The first offset of partition 0, by ListOffsets.
+    #[track_caller]
+    pub fn earliest(&mut self, topic: &str) -> i64 {
+        let partition = ListOffsetsPartition {
+            timestamp: -2,
+            ..Default::default()
+        };
+        let request = ListOffsetsRequest {
+            replica_id: -1,
+            topics: vec![ListOffsetsTopic {
+                name: topic.into(),
+                partitions: vec![partition],
+            }],
+            ..Default::default()
+        };
+        let answer = self.call(&request, 7).topics.remove(0).partitions.remove(0);
+        assert_eq!(answer.error_code, 0);
+        answer.offset
+    }
+
+    /// Deletes the records of partition 0 below `offset`.
+    #[track_caller]
+    pub fn delete_below(&mut self, topic: &str, offset: i64) {
+        let partition = DeleteRecordsPartition {
+            partition_index: 0,
+            offset,
+        };
+        let request = DeleteRecordsRequest {
+            topics: vec![DeleteRecordsTopic {
+                name: topic.into(),
+                partitions: vec![partition],
+            }],
+            timeout_ms: 30_000,
+        };
+        let answer = self.call(&request, 2).topics.remove(0).partitions.remove(0);
+        assert_eq!((answer.error_code, answer.low_watermark), (0, offset));
     }
 
     /// The values in partition 0 from `offset` to its end, each with its offset.

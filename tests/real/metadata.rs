@@ -20,7 +20,7 @@ use tidemill::wire::configs::*;
 use tidemill::wire::metadata_records::{METADATA_VERSION, MetadataRecord};
 use tidemill::wire::topics::*;
 
-use crate::client::now_ms;
+use crate::client::{Client, now_ms};
 
 const LOG: &str = "00000000000000000000.log";
 
@@ -341,7 +341,11 @@ mod java {
     fn a_java_controller_continues_a_folder_of_the_real_binary() {
         let dir = tempfile::tempdir().unwrap();
         let logs = dir.path().join("logs");
-        let broker = Broker::start(&logs, &["metadata.log.max.record.bytes.between.snapshots=1000"]);
+        let settings = [
+            "metadata.log.max.record.bytes.between.snapshots=1000",
+            "log.segment.bytes=1048576",
+        ];
+        let broker = Broker::start(&logs, &settings);
         let at = broker.address();
         for topic in ["kept", "gone", "large"] {
             create(at, topic);
@@ -359,7 +363,14 @@ mod java {
             shown_by_us.iter().map(String::len).sum::<usize>(),
             fs::read(&lines).unwrap().len()
         );
+        // What was deleted here stays deleted in Kafka, and the other way round.
+        let mut client = Client::connect(at);
+        let value = "x".repeat(100_000);
+        (0..30).for_each(|n| assert_eq!(client.append("large", &value), n));
+        client.delete_below("large", 5);
         broker.stop();
+        let index = logs.join("large-0/00000000000000000000.tidemill-index");
+        assert!(index.exists(), "Kafka finds files that it does not know");
 
         let metadata = logs.join(METADATA_FOLDER);
         let names = fs::read_dir(&metadata)
@@ -411,10 +422,16 @@ mod java {
         ]);
         run_ok(produce.stdin(fs::File::open(&lines).unwrap()), TOOL_TIME);
         let shown_by_kafka = consume(&kafka_node.address, "kept");
+        let mut client = Client::connect(&kafka_node.address);
+        assert_eq!((client.earliest("large"), client.values("large", 5).len()), (5, 25));
+        assert_eq!(client.append("large", "by Kafka"), 30);
+        client.delete_below("large", 15);
         kafka_node.stop();
 
         let broker = Broker::start(&logs, &[]);
         assert_eq!(consume(broker.address(), "kept"), shown_by_kafka);
+        let mut client = Client::connect(broker.address());
+        assert_eq!((client.earliest("large"), client.values("large", 15).len()), (15, 16));
         create(broker.address(), "made-again");
         broker.stop();
         let after = replay_log(&logs);

@@ -10,7 +10,9 @@ use super::out::{Out, complain};
 use crate::controller::files::{META_PROPERTIES, METADATA_FOLDER, QUORUM_STATE};
 use crate::journal::parked::{Part, PartName};
 use crate::log::producers::decode_snapshot;
-use crate::log::{DELETED_SUFFIX, RECOVERY_POINT, describe_recovery_point, side_files};
+use crate::log::{
+    DELETED_SUFFIX, INDEX_SUFFIX, RECOVERY_POINT, describe_recovery_point, describe_segment_index, side_files,
+};
 use crate::shard::format;
 
 mod batches;
@@ -36,8 +38,8 @@ enum DumpError {
     Damaged(String),
     #[error(
         "this is no file that Tidemill writes: expected a segment (*.log), a journal (*.ring), what was put aside of it \
-         (tidemill-parked-*), a metadata snapshot (*.checkpoint), producer state (*.snapshot), {RECOVERY_POINT} or one of \
-         the small files beside them"
+         (tidemill-parked-*), a metadata snapshot (*.checkpoint), producer state (*.snapshot), {RECOVERY_POINT}, a segment's \
+         index (*{INDEX_SUFFIX}) or one of the small files beside them"
     )]
     Unknown,
 }
@@ -104,6 +106,7 @@ fn show(options: &Options, out: &mut impl Write) -> Result<(), DumpError> {
             format::decode(&content).map_err(damaged)?;
             out.write_all(&content)?;
         }
+        _ if name.ends_with(INDEX_SUFFIX) => writeln!(out, "{}", describe_segment_index(&content).map_err(damaged)?)?,
         // Text already.
         META_PROPERTIES | QUORUM_STATE => out.write_all(&content)?,
         _ if name.ends_with(".snapshot") => {

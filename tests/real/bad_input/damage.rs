@@ -228,23 +228,31 @@ fn expect(end: End, cases: &[Case]) {
 #[test]
 fn of_a_folder_that_was_stopped() {
     let cases = [
-        case("no recovery point", &[], |folder| {
+        case("no recovery point", &["tidemill.recovery is missing"], |folder| {
             fs::remove_file(recovery_point(folder)).unwrap();
             NONE
         }),
         case(
             "a flipped bit in the recovery point",
-            &["the segments are scanned instead"],
+            &["the other one is used"],
             |folder| {
                 flip(&recovery_point(folder), 40);
                 NONE
             },
         ),
         case(
-            "an empty recovery point",
-            &["the segments are scanned instead"],
+            "no index file of a closed segment",
+            &["1 closed segments had no index file"],
             |folder| {
-                fs::write(recovery_point(folder), "").unwrap();
+                fs::remove_file(segments(folder)[1].with_extension("tidemill-index")).unwrap();
+                NONE
+            },
+        ),
+        case(
+            "a flipped bit in an index file",
+            &["1 closed segments had no index file"],
+            |folder| {
+                flip(&segments(folder)[0].with_extension("tidemill-index"), 50);
                 NONE
             },
         ),
@@ -258,7 +266,7 @@ fn of_a_folder_that_was_stopped() {
         ),
         case(
             "a flipped bit in a record, found by a scan",
-            &["offsets 465 to 465 cannot be read"],
+            &["tidemill.recovery is missing", "offsets 465 to 465 cannot be read"],
             |folder| {
                 fs::remove_file(recovery_point(folder)).unwrap();
                 let offset = flip_in_batch(folder, 500);
@@ -320,13 +328,17 @@ fn of_a_folder_that_was_stopped() {
 fn of_a_folder_that_was_left_by_a_kill() {
     let cases = [
         case("nothing", &[], |_| NONE),
-        case("no recovery point", &[], |folder| {
+        case("neither recovery point nor index files", &[], |folder| {
             fs::remove_file(recovery_point(folder)).unwrap();
+            for segment in segments(folder) {
+                // How many there are by now depends on how fast the host is.
+                let _ = fs::remove_file(segment.with_extension("tidemill-index"));
+            }
             NONE
         }),
         case(
-            "half a recovery point",
-            &["the segments are scanned instead"],
+            "a recovery point without its end",
+            &["the other one is used"],
             |folder| {
                 cut(&recovery_point(folder), 7);
                 NONE
@@ -347,6 +359,81 @@ fn of_a_folder_that_was_left_by_a_kill() {
         ),
     ];
     expect(End::Kill, &cases);
+}
+
+/// Only the recovery point knows where a log starts once its journal is empty.
+#[test]
+fn records_that_were_deleted_do_not_come_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = Broker::start(folder.path(), &SETTINGS);
+    let mut client = Client::connect(broker.address());
+    client.create(TOPIC, 1, &[]);
+    for offset in 0..150 {
+        assert_eq!(client.append(TOPIC, &value(offset)), offset);
+    }
+    client.delete_below(TOPIC, 100);
+    broker.stop();
+    let point = recovery_point(folder.path());
+    let half = fs::metadata(&point).unwrap().len() / 2;
+    // The checksum, the start, and more of what it says; in either copy.
+    for at in [9, 36, 64, half + 9, half + 36, half + 64] {
+        flip(&point, at);
+        let broker = Broker::start(folder.path(), &SETTINGS);
+        let mut client = Client::connect(broker.address());
+        assert_eq!(client.earliest(TOPIC), 100, "byte {at}");
+        // OFFSET_OUT_OF_RANGE
+        assert_eq!(client.fetch(TOPIC, 99).error_code, 1, "byte {at}");
+        assert_eq!(client.values(TOPIC, 100).len(), 50);
+        let log = broker.stop();
+        let lines = complaints(&log);
+        assert!(
+            lines.len() == 1 && lines[0].contains("one copy of the recovery point is damaged"),
+            "byte {at}: {lines:#?}"
+        );
+        // There are two again.
+        let whole = fs::read(&point).unwrap();
+        assert!(whole[..half as usize] == whole[half as usize..]);
+    }
+}
+
+/// Without it nobody knows what was deleted: its log is not served, others are, and no file of it changes.
+#[test]
+fn a_recovery_point_that_cannot_be_used_takes_its_log_offline() {
+    let folder = folder(End::Stop);
+    let point = recovery_point(folder.path());
+    let whole = fs::read(&point).unwrap();
+    let both = |byte: usize| {
+        let mut bytes = whole.clone();
+        let half = bytes.len() / 2;
+        bytes[byte] ^= 1;
+        bytes[half + byte] ^= 1;
+        bytes
+    };
+    let segment = fs::read(last_segment(folder.path())).unwrap();
+    for (content, words) in [
+        (both(40), "its checksum is wrong"),
+        (Vec::new(), "its first bytes are not those of such a file"),
+        (b"TMRP\x09\0".to_vec(), "its first bytes are not those of such a file"),
+    ] {
+        fs::write(&point, &content).unwrap();
+        let broker = Broker::start(folder.path(), &SETTINGS);
+        let mut client = Client::connect(broker.address());
+        let storage_error = ErrorCode::KafkaStorageError.code();
+        assert_eq!(client.fetch(TOPIC, 0).error_code, storage_error);
+        assert_eq!(
+            client.produce(TOPIC, &[(0, batch(&["more"]))])[0].error_code,
+            storage_error
+        );
+        assert_eq!(client.values("neighbour", 0), [(0, "record 0".to_owned())]);
+        let log = broker.kill();
+        let is_said = |line: &&str| line.contains("tidemill.recovery cannot be used") && line.contains(words);
+        assert!(complaints(&log).iter().any(is_said), "{log}");
+        assert_eq!(fs::read(&point).unwrap(), content);
+        assert_eq!(fs::read(last_segment(folder.path())).unwrap(), segment);
+    }
+    fs::write(&point, &whole).unwrap();
+    let served = serve(folder.path());
+    assert!(served.is_writable && served.missing.is_empty() && served.lines.is_empty());
 }
 
 #[test]
