@@ -137,7 +137,7 @@ fuzz_target!(|bytes: &[u8]| {
                 recovery.created();
             }
             Ok(Step::Sync) => recovery.synced(),
-            Ok(Step::Frame(_)) => {}
+            Ok(Step::Frame(_) | Step::Ended(_)) => {}
             Ok(Step::Done) => break,
         }
     }

@@ -8,7 +8,7 @@
 //!
 //! superblock, little-endian, one block
 //!   0  8B   "TIDERING"
-//!   8  u32  version (1)
+//!   8  u32  version (2); a ring of version 1 holds commits of version 1 only, and is 2 from the next start on
 //!  12  u32  checksum       CRC-32 of bytes 16..4096, in every version
 //!  16  u64  nonce          random, taken when the ring is created; seeds every checksum in the ring
 //!  24  u64  generation     the valid copy with the higher one counts
@@ -26,10 +26,10 @@
 //!
 //! commit, little-endian, starts at a block
 //!   0  4B   "TIDC"
-//!   4  u32  checksum       CRC-32 (seeded with the nonce) of bytes 8..80
-//!   8  u16  version (1)
+//!   4  u32  checksum       CRC-32 (seeded with the nonce) of bytes 8..96
+//!   8  u16  version (2)
 //!  10  u16  0
-//!  12  u32  frames
+//!  12  u32  frames         0 in one that only says that those before it are on the device
 //!  16  u64  incarnation
 //!  24  u64  sequence
 //!  32  u64  ring position  of this header
@@ -38,8 +38,13 @@
 //!  56  u64  durable        sequence of the newest commit that was on the device when this one was begun
 //!  64  u32  previous       checksum of the header before this one
 //!  68  u32  digest         CRC-32 of the checksums of its frames, in order
-//!  72  u64  0
-//!  80       frames, then zeros up to a whole block
+//!  72  u32  list           so many entries say which logs the commits before this one changed, see `recent`
+//!  76  u32  list digest    CRC-32 (seeded with the nonce) of the list
+//!  80  u64  list since     every log with a frame in this commit or a later one, up to this header, is in the list
+//!  88  u64  0
+//!  96       the list, then frames, then zeros up to a whole block
+//!
+//! In version 1 the frames begin at 80, where the header and its checksum end, and there is no list.
 //! ```
 //!
 //! A *ring position* counts the bytes since the ring was created and never wraps; its place in the file is
@@ -50,6 +55,7 @@ use std::fmt;
 use bytes::{Bytes, BytesMut};
 
 use super::frame::seeded;
+use super::recent::{LIST_FREE, LOG_END_BYTES, List};
 use crate::types::Position;
 
 pub const BLOCK: u64 = 4096;
@@ -60,9 +66,14 @@ pub const RING_BYTES_MIN: u64 = 64 * BLOCK;
 /// Bytes of the file before the ring.
 pub const RING_START: Position = 2 * BLOCK;
 
-pub const COMMIT_HEADER_BYTES: usize = 80;
+/// Of a commit's header in this version, without the list.
+pub const COMMIT_HEADER_BYTES: usize = 96;
+const COMMIT_HEADER_BYTES_V1: usize = 80;
 
-pub const VERSION: u32 = 1;
+/// What a header takes at most, with the part of its list that no frame paid for.
+pub const COMMIT_HEADER_BYTES_MAX: u64 = (COMMIT_HEADER_BYTES + LIST_FREE * LOG_END_BYTES) as u64;
+
+pub const VERSION: u32 = 2;
 
 const RING_MAGIC: &[u8; 8] = b"TIDERING";
 const COMMIT_MAGIC: &[u8; 4] = b"TIDC";
@@ -142,7 +153,7 @@ impl Superblock {
         if crc32fast::hash(&block[16..]) != at.u32(12) {
             return SuperblockRead::Damaged;
         }
-        if at.u32(8) != VERSION {
+        if !(1..=VERSION).contains(&at.u32(8)) {
             return SuperblockRead::Newer { version: at.u32(8) };
         }
         let superblock = Superblock {
@@ -192,10 +203,13 @@ pub struct CommitHeader {
     pub durable: u64,
     pub previous: u32,
     pub digest: u32,
+    /// None in version 1.
+    pub list: Option<List>,
+    pub list_digest: u32,
 }
 
 impl CommitHeader {
-    /// The bytes and their checksum.
+    /// The bytes, in this version, and their checksum.
     pub fn encode(&self, nonce: u64) -> ([u8; COMMIT_HEADER_BYTES], u32) {
         let mut header = [0u8; COMMIT_HEADER_BYTES];
         let mut put = |at: usize, bytes: &[u8]| header[at..at + bytes.len()].copy_from_slice(bytes);
@@ -210,6 +224,10 @@ impl CommitHeader {
         put(56, &self.durable.to_le_bytes());
         put(64, &self.previous.to_le_bytes());
         put(68, &self.digest.to_le_bytes());
+        let list = self.list.unwrap_or_default();
+        put(72, &list.count.to_le_bytes());
+        put(76, &self.list_digest.to_le_bytes());
+        put(80, &list.since.to_le_bytes());
         let checksum = header_checksum(&header, nonce);
         header[4..8].copy_from_slice(&checksum.to_le_bytes());
         (header, checksum)
@@ -217,16 +235,23 @@ impl CommitHeader {
 
     /// The intact header at the start of `block` and its checksum.
     pub fn decode(block: &[u8], nonce: u64) -> Option<(CommitHeader, u32)> {
-        let header = block.get(..COMMIT_HEADER_BYTES)?;
+        let version = u32::from(u16::from_le_bytes(block.get(8..10)?.try_into().expect("2 bytes")));
+        let header = match version {
+            1 => block.get(..COMMIT_HEADER_BYTES_V1)?,
+            VERSION => block.get(..COMMIT_HEADER_BYTES)?,
+            _ => return None,
+        };
         let at = Fields(header);
         if &header[..4] != COMMIT_MAGIC
-            || u32::from(at.u16(8)) != VERSION
             || header_checksum(header, nonce) != at.u32(4)
-            || at.u64(40) < COMMIT_HEADER_BYTES as u64
             || ![16, 24, 32, 40].iter().all(|&count| counted(at.u64(count)))
         {
             return None;
         }
+        let list = (version > 1).then(|| List {
+            count: at.u32(72),
+            since: at.u64(80),
+        });
         let commit = CommitHeader {
             frames: at.u32(12),
             incarnation: at.u64(16),
@@ -237,14 +262,37 @@ impl CommitHeader {
             durable: at.u64(56),
             previous: at.u32(64),
             digest: at.u32(68),
+            list,
+            list_digest: if version > 1 { at.u32(76) } else { 0 },
         };
-        Some((commit, at.u32(4)))
+        (commit.length >= commit.frames_at() as u64).then_some((commit, at.u32(4)))
     }
 
     /// Bytes in the ring, padding included.
     pub fn ring_bytes(&self) -> u64 {
         self.length.next_multiple_of(BLOCK)
     }
+
+    /// Where its first frame begins, counted from the header.
+    pub fn frames_at(&self) -> usize {
+        match self.list {
+            Some(list) => COMMIT_HEADER_BYTES + list.count as usize * LOG_END_BYTES,
+            None => COMMIT_HEADER_BYTES_V1,
+        }
+    }
+
+    /// Its list, if it has one that is intact. `commit` are the commit's bytes.
+    pub fn list_in<'a>(&self, commit: &'a [u8], nonce: u64) -> Option<(List, &'a [u8])> {
+        let list = self.list?;
+        let bytes = commit.get(COMMIT_HEADER_BYTES..self.frames_at())?;
+        (list_digest(bytes, nonce) == self.list_digest).then_some((list, bytes))
+    }
+}
+
+pub fn list_digest(list: &[u8], nonce: u64) -> u32 {
+    let mut crc = seeded(nonce);
+    crc.update(list);
+    crc.finalize()
 }
 
 fn header_checksum(header: &[u8], nonce: u64) -> u32 {
@@ -293,7 +341,7 @@ impl fmt::Display for CommitHeader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "commit {} at {} incarnation {} frames {} length {} replay from {} durable {} after {:08x}",
+            "commit {} at {} incarnation {} frames {} length {} replay from {} durable {} after {:08x}, list of {}",
             self.sequence,
             self.position,
             self.incarnation,
@@ -301,13 +349,14 @@ impl fmt::Display for CommitHeader {
             self.length,
             self.replay_from,
             self.durable,
-            self.previous
+            self.previous,
+            self.list.unwrap_or_default().count
         )
     }
 }
 
 /// Whether a journal can have come so far. Positions and numbers are only ever counted up: none of them is near its end.
-fn counted(count: u64) -> bool {
+pub(super) fn counted(count: u64) -> bool {
     count < 1 << 62
 }
 

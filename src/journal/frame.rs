@@ -24,6 +24,8 @@ use std::fmt;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
+use super::format::counted;
+use super::recent::LOG_END_BYTES;
 use crate::types::{LeaderEpoch, LogId, Offset, Position, Uuid};
 
 pub const FRAME_HEADER_BYTES: usize = 72;
@@ -99,6 +101,25 @@ impl Frame {
     pub fn ring_bytes(&self) -> u64 {
         frame_bytes(self.payload().len())
     }
+
+    /// What it takes of the ring altogether: its log may be an entry of the next commit's list.
+    pub fn ring_cost(&self) -> u64 {
+        self.ring_bytes() + LOG_END_BYTES as u64
+    }
+
+    /// Where its log ends with it, if it says so.
+    pub fn log_end(&self) -> Option<Offset> {
+        match &self.body {
+            Body::Append(append) => Some(append.last_offset + 1),
+            Body::Truncate { to } => Some(*to),
+            Body::Restate { base, .. } => Some(*base),
+            Body::Start { .. } | Body::Epoch { .. } | Body::Drop => None,
+        }
+    }
+
+    pub fn is_control(&self) -> bool {
+        !matches!(self.body, Body::Append(_))
+    }
 }
 
 pub fn frame_bytes(payload: usize) -> u64 {
@@ -172,6 +193,13 @@ pub fn decode(bytes: &Bytes, nonce: u64) -> Option<Decoded> {
     let payload_end = FRAME_HEADER_BYTES.checked_add(length)?;
     let known = bytes.get(FRAME_HEADER_BYTES..payload_end)?;
     if !(APPEND..=RESTATE).contains(&header[4]) || checksum(header, known, nonce) != u32_at(0) {
+        return None;
+    }
+    // Offsets and positions are only ever counted up: none is negative, or near its end.
+    if ![32, 40, 48, 56].iter().all(|&at| counted(u64_at(at))) {
+        return None;
+    }
+    if header[4] == EPOCH && (u32_at(64) as i32) < 0 {
         return None;
     }
     let base_offset = u64_at(48) as i64;

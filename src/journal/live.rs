@@ -256,6 +256,13 @@ impl Live {
         self.supersede(slot, set.last, None);
     }
 
+    /// `log` ends here, whatever its frames say.
+    pub fn recovered(&mut self, log: LogId, end: Offset) {
+        if let Some(&slot) = self.slots.get(&log) {
+            self.logs[slot as usize].end = Some(end);
+        }
+    }
+
     /// Everything of `log` below `offset` is in its segments, on the device.
     pub fn applied(&mut self, log: LogId, offset: Offset) {
         if let Some(&slot) = self.slots.get(&log) {
@@ -466,7 +473,7 @@ impl Track {
 
 /// Topic ids are random already: a multiplication per word spreads them (and the partition) well, and the same in every process.
 #[derive(Default)]
-struct LogHasher(u64);
+pub struct LogHasher(u64);
 
 impl Hasher for LogHasher {
     fn write(&mut self, bytes: &[u8]) {

@@ -16,13 +16,15 @@ pub mod format;
 pub mod frame;
 mod live;
 pub mod parked;
+pub mod recent;
 mod recovery;
 mod report;
 mod ring;
 
 pub use format::{BLOCK, RING_START, RingPosition};
 pub use frame::{Append, Body, Frame};
-pub use recovery::{Recovery, Replayed, Start, Step};
+pub use recent::LogEnd;
+pub use recovery::{Ended, Recovery, Replayed, Start, Step};
 pub use report::{Damage, Lost, RecoveryError, Report};
 pub use ring::{Commit, Config, Journal, Mode, PieceWrite, Progress, PushError, SuperblockWrite, Usage, group_bytes};
 

@@ -6,12 +6,16 @@
 //! acknowledged, or there is none) or a header was damaged later. The rest of the ring is searched to tell: a header further
 //! on that says, in its `durable` field, that the missing commit had been flushed when it was written proves damage.
 //! Commits that nothing proves flushed count only if all their frames verify; the first that does not ends the chain.
-//! (Damage in the very last commit cannot be told from a torn one, and is taken for it.)
+//! (Damage in the very last commit cannot be told from a torn one, and is taken for it. A journal that falls idle writes one
+//! without frames behind it: [`Journal::close_chain`].)
 //!
 //! Replay, from the newest header's `replay_from`: frames in order, each verified again. What is damaged is reported with
-//! the offsets that its header still tells; intact frames around it are given.
+//! the offsets that its header still tells; intact frames around it are given. Where not even a frame's header is left, the
+//! list of a commit behind it says which logs the damaged commits held and where those ended ([`Step::Ended`]), so that no other
+//! log is suspected, and one that is there up to that offset is proved intact.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 
 use bytes::{Buf, Bytes, BytesMut};
 
@@ -21,10 +25,11 @@ use super::format::{
 };
 use super::frame::{self, Body, Decoded, FRAME_ALIGN, Frame};
 use super::live::{Kind, Live, Note, NotedSet};
+use super::recent::{self, Recent};
 use super::report::{Damage, Lost, RecoveryError, Report};
 use super::ring::{Config, Journal, Origin};
 use crate::record::StampedBatch;
-use crate::types::{Offset, Position};
+use crate::types::{LogId, Offset, Position};
 
 /// What a start knows before it reads anything.
 #[derive(Clone, Copy, Debug)]
@@ -51,8 +56,20 @@ pub enum Step {
     /// it belongs to a part that was written again later: skip it, and expect a [`Body::Restate`], which cuts the log to its
     /// base (appends follow), or a truncation or drop. If none comes, the log misses records: it is damaged.
     Frame(Replayed),
+    /// A log may have lost frames by now, and ended so far. Ask for the next step.
+    Ended(Ended),
     /// Nothing more to fold: [`Recovery::finish`].
     Done,
+}
+
+/// What is left of damaged frames: where their log ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ended {
+    pub log: LogId,
+    /// The offset after its last record, if that is known.
+    pub end: Option<Offset>,
+    /// Something else than records is lost: a start, an epoch, a cut.
+    pub lost_control: bool,
 }
 
 /// A frame from before the start.
@@ -83,8 +100,13 @@ pub struct Recovery {
     set: Option<Set>,
     /// The last thing seen was damage: a set that goes on now has lost its beginning.
     behind_damage: bool,
-    ready: VecDeque<Replayed>,
+    ready: VecDeque<Step>,
     live: Live,
+    recent: Recent,
+    /// Damaged stretches of which no commit said yet what they held.
+    unattributed: Vec<Stretch>,
+    /// The last commits are gone without a trace.
+    ends_in_damage: bool,
     tickets: u64,
     /// Damaged stretches so far that may have held frames of any log.
     damages: u32,
@@ -134,6 +156,18 @@ impl Found {
     }
 }
 
+/// Damage that may have held frames of any log.
+#[derive(Debug)]
+struct Stretch {
+    /// Sequences of the commits in which it lies.
+    first: u64,
+    last: u64,
+    /// Counted from 1.
+    number: u32,
+    /// In the report.
+    index: usize,
+}
+
 /// A carried set, kept back until it is complete.
 #[derive(Debug)]
 struct Set {
@@ -168,6 +202,9 @@ impl Recovery {
             behind_damage: false,
             ready: VecDeque::new(),
             live: Live::default(),
+            recent: Recent::default(),
+            unattributed: Vec::new(),
+            ends_in_damage: false,
             tickets: 0,
             damages: 0,
             report: Report::default(),
@@ -177,8 +214,8 @@ impl Recovery {
     /// What to do next. The same again until it is answered.
     pub fn step(&mut self) -> Result<Step, RecoveryError> {
         loop {
-            if let Some(replayed) = self.ready.pop_front() {
-                return Ok(Step::Frame(replayed));
+            if let Some(step) = self.ready.pop_front() {
+                return Ok(step);
             }
             let read = match self.phase {
                 Phase::Superblocks => self.superblocks()?,
@@ -219,8 +256,15 @@ impl Recovery {
     }
 
     /// After [`Step::Done`].
-    pub fn finish(self) -> (Journal, Report) {
+    pub fn finish(mut self) -> (Journal, Report) {
         assert!(matches!(self.phase, Phase::Done), "recovery is not done");
+        if let Some(last) = self.unattributed.last() {
+            self.report.unknown_damages = last.number;
+            self.recent.forget_before(last.last + 1);
+        }
+        if self.ends_in_damage {
+            self.report.unknown_damages = self.damages + 1;
+        }
         let Some(superblock) = self.superblock else {
             return (Journal::create(self.start.config, self.start.nonce), self.report);
         };
@@ -232,6 +276,7 @@ impl Recovery {
             anchor: superblock.anchor,
             generation: superblock.generation,
             live: self.live,
+            recent: self.recent,
             tickets: self.tickets,
         });
         (journal, self.report)
@@ -433,7 +478,7 @@ impl Recovery {
     fn is_complete(&self, header: &CommitHeader, commit: &Bytes) -> bool {
         let mut digest = crc32fast::Hasher::new();
         let mut frames = 0;
-        let mut at = COMMIT_HEADER_BYTES;
+        let mut at = header.frames_at();
         while at < commit.len() {
             let Some(decoded) = self.decode(&commit.slice(at..)) else {
                 return false;
@@ -459,7 +504,9 @@ impl Recovery {
                 position: self.boundary.position,
                 bytes: 0,
                 lost: None,
+                is_attributed: false,
             });
+            self.ends_in_damage = true;
         }
         let newest = self.found.iter().rev().find_map(|found| match found {
             Found::Commit(header) => Some(header.replay_from),
@@ -470,6 +517,11 @@ impl Recovery {
             .max(superblock.anchor.position);
         while self.found.front().is_some_and(|found| found.end() <= replay_from) {
             self.found.pop_front();
+        }
+        match self.found.front() {
+            Some(Found::Commit(header)) => self.recent.forget_before(header.sequence),
+            Some(Found::Gap { from, .. }) => self.recent.forget_before(from.sequence),
+            None => {}
         }
         self.phase = Phase::Sync;
     }
@@ -495,14 +547,19 @@ impl Recovery {
                     sequence: header.sequence,
                     previous: header.previous,
                 };
-                let frames = commit.slice(COMMIT_HEADER_BYTES..header.length as usize);
-                self.frames(boundary, header.sequence + 1, COMMIT_HEADER_BYTES as u64, frames, true);
+                if !self.unattributed.is_empty() {
+                    self.attribute(&header, &commit);
+                }
+                let frames = commit.slice(header.frames_at()..header.length as usize);
+                let skipped = header.frames_at() as u64;
+                self.frames(boundary, header.sequence + 1, skipped, frames, true);
             }
             Found::Gap { from, to, sequence_end } => {
                 let Some(gap) = self.window.take(from.position, to - from.position) else {
                     return Some(self.window.missing(to - from.position));
                 };
-                self.damaged(from.position, to - from.position, None);
+                let sequences = from.sequence..sequence_end;
+                self.damaged(from.position, to - from.position, None, sequences);
                 self.frames(from, sequence_end, 0, gap, false);
             }
         }
@@ -513,6 +570,7 @@ impl Recovery {
     /// Gives the intact frames of `bytes`, which lie `skipped` bytes behind `boundary` and belong to its commit or, up to
     /// `sequence_end`, to later ones. Reports damaged frames and, when there should be nothing else, what is between frames.
     fn frames(&mut self, boundary: Boundary, sequence_end: u64, skipped: u64, bytes: Bytes, dense: bool) {
+        let within = boundary.sequence..sequence_end;
         let expected = boundary.sequence as u32;
         let sequences = (sequence_end - boundary.sequence) as u32;
         let mut at = 0;
@@ -528,25 +586,70 @@ impl Recovery {
                 continue;
             };
             if let Some(from) = damaged_from.take().filter(|_| dense) {
-                self.damaged(from, position - from, None);
+                self.damaged(from, position - from, None, within.clone());
             }
             at += decoded.ring_bytes;
             if is_intact(&decoded.frame) {
                 self.fold(boundary, position, decoded);
             } else {
                 let bytes = decoded.ring_bytes as u64;
-                self.damaged(position, bytes, lost(&decoded.frame));
+                self.damaged(position, bytes, lost(&decoded.frame), within.clone());
             }
         }
         if let Some(from) = damaged_from.filter(|_| dense) {
             let end = boundary.position + skipped + bytes.len() as u64;
-            self.damaged(from, end - from, None);
+            self.damaged(from, end - from, None, within);
         }
     }
 
-    fn damaged(&mut self, position: RingPosition, bytes: u64, lost: Option<Lost>) {
-        self.report.damage.push(Damage { position, bytes, lost });
-        self.damages += u32::from(lost.is_none());
+    /// The commit says what the commits before it changed: which logs the damaged ones held, and where those ended.
+    fn attribute(&mut self, header: &CommitHeader, commit: &[u8]) {
+        let nonce = self.superblock.as_ref().expect("read before the ring").nonce;
+        let Some((list, entries)) = header.list_in(commit, nonce) else {
+            return;
+        };
+        let told: Vec<Stretch> = (self.unattributed)
+            .extract_if(.., |stretch| list.since <= stretch.first)
+            .collect();
+        let Some(first) = told.iter().map(|stretch| stretch.first).min() else {
+            return;
+        };
+        for stretch in &told {
+            self.report.damage[stretch.index].is_attributed = true;
+        }
+        for entry in recent::decode(entries, header.sequence) {
+            if entry.changed < first {
+                continue;
+            }
+            let replayed = self.recent.control(entry.log);
+            let is_lost = |control: u64| {
+                let is_within = |stretch: &Stretch| (stretch.first..=stretch.last).contains(&control);
+                told.iter().any(is_within) && replayed.is_none_or(|replayed| replayed < control)
+            };
+            self.ready.push_back(Step::Ended(Ended {
+                log: entry.log,
+                end: entry.end,
+                lost_control: entry.control.is_some_and(is_lost),
+            }));
+        }
+    }
+
+    fn damaged(&mut self, position: RingPosition, bytes: u64, lost: Option<Lost>, within: Range<u64>) {
+        if lost.is_none() {
+            self.damages += 1;
+            self.unattributed.push(Stretch {
+                first: within.start,
+                last: within.end - 1,
+                number: self.damages,
+                index: self.report.damage.len(),
+            });
+        }
+        self.report.damage.push(Damage {
+            position,
+            bytes,
+            lost,
+            is_attributed: false,
+        });
         self.behind_damage = true;
         if let Some(set) = self.set.take() {
             self.report.damage.push(Damage {
@@ -557,12 +660,21 @@ impl Recovery {
                     from: set.base,
                     to: Offset::MAX,
                 }),
+                is_attributed: false,
             });
         }
     }
 
     fn fold(&mut self, boundary: Boundary, position: RingPosition, decoded: Decoded) {
-        let Decoded { frame, in_set, .. } = decoded;
+        let Decoded {
+            frame,
+            in_set,
+            sequence_low,
+            ..
+        } = decoded;
+        let sequence = boundary.sequence + u64::from(sequence_low.wrapping_sub(boundary.sequence as u32));
+        self.recent
+            .note(frame.log, sequence, frame.log_end(), frame.is_control());
         let behind_damage = std::mem::take(&mut self.behind_damage);
         if in_set {
             match &mut self.set {
@@ -578,6 +690,7 @@ impl Recovery {
                         position,
                         bytes: 0,
                         lost: Some(Lost { log, from, to }),
+                        is_attributed: false,
                     });
                 }
                 // Its beginning lies before what replay needs, so the log does not need the rest either.
@@ -609,7 +722,7 @@ impl Recovery {
             Body::Drop => Kind::Drop,
             Body::Start { .. } | Body::Epoch { .. } | Body::Restate { .. } => Kind::Control,
         };
-        let bytes = frame.ring_bytes();
+        let bytes = frame.ring_cost();
         let log = frame.log;
         let ticket = self.give(frame);
         self.live.note(log, Note { ticket, bytes, kind });
@@ -625,7 +738,7 @@ impl Recovery {
             return;
         };
         let log = restate.log;
-        let bytes = restate.ring_bytes() + frames.iter().map(Frame::ring_bytes).sum::<u64>();
+        let bytes = restate.ring_cost() + frames.iter().map(Frame::ring_cost).sum::<u64>();
         let end = frames.iter().rev().find_map(|frame| match &frame.body {
             Body::Append(append) => Some(append.last_offset + 1),
             _ => None,
@@ -653,17 +766,21 @@ impl Recovery {
         self.report.frames += 1;
         let ticket = Ticket(self.tickets);
         let damages = self.damages;
-        self.ready.push_back(Replayed { ticket, frame, damages });
+        self.ready.push_back(Step::Frame(Replayed { ticket, frame, damages }));
         ticket
     }
 }
 
-/// Whether the part of a frame that its own checksum does not cover is what it was.
+/// Whether the part of a frame that its own checksum does not cover is what it was, and the frame says the same as its batch.
 fn is_intact(frame: &Frame) -> bool {
-    match &frame.body {
-        Body::Append(append) => StampedBatch::check(append.bytes.clone()).is_ok(),
-        _ => true,
-    }
+    let Body::Append(append) = &frame.body else {
+        return true;
+    };
+    StampedBatch::check(append.bytes.clone()).is_ok_and(|batch| {
+        batch.base_offset == append.base_offset
+            && batch.last_offset() == append.last_offset
+            && append.segment_base <= append.base_offset
+    })
 }
 
 fn lost(frame: &Frame) -> Option<Lost> {

@@ -53,6 +53,9 @@ pub struct Report {
     /// One copy of the superblock was unreadable; the next write mends it.
     pub superblock_mended: bool,
     pub damage: Vec<Damage>,
+    /// The number of the last damaged stretch of which nobody can say what it held, counted like `Replayed::damages`; 0 for
+    /// none.
+    pub unknown_damages: u32,
 }
 
 /// Acknowledged bytes that cannot be read.
@@ -62,6 +65,8 @@ pub struct Damage {
     pub bytes: u64,
     /// What lay there, if that can still be said; otherwise any log may miss something, which a later frame of it shows.
     pub lost: Option<Lost>,
+    /// Commits behind it say which logs it held, and where those ended: see [`Step::Ended`](super::Step::Ended).
+    pub is_attributed: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,13 +76,6 @@ pub struct Lost {
     pub from: Offset,
     /// Inclusive; `Offset::MAX` when only the beginning is known.
     pub to: Offset,
-}
-
-impl Report {
-    /// Damaged stretches that may have held frames of any log.
-    pub fn unknown_damages(&self) -> u32 {
-        self.damage.iter().filter(|damage| damage.lost.is_none()).count() as u32
-    }
 }
 
 impl fmt::Display for Report {
@@ -124,6 +122,7 @@ impl fmt::Display for Damage {
                 to: Offset::MAX,
             }) => write!(f, ", {log} misses records from {from}"),
             Some(Lost { log, from, to }) => write!(f, ", {log} misses records {from}..={to}"),
+            None if self.is_attributed => write!(f, ", and later commits say what they held"),
             None => Ok(()),
         }
     }

@@ -6,10 +6,12 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use super::Ticket;
 use super::format::{
-    BLOCK, Boundary, COMMIT_HEADER_BYTES, CommitHeader, RING_BYTES_MIN, RING_START, RingPosition, Superblock,
+    BLOCK, Boundary, COMMIT_HEADER_BYTES, COMMIT_HEADER_BYTES_MAX, CommitHeader, RING_BYTES_MIN, RING_START,
+    RingPosition, Superblock, list_digest,
 };
 use super::frame::{self, Binding, Body, FRAME_HEADER_BYTES, Frame};
 use super::live::{Kind, Live, Note, NotedSet};
+use super::recent::{LOG_END_BYTES, List, Recent};
 use crate::types::{LogId, Offset, Position, ShardId};
 
 /// What the journal is told once.
@@ -63,7 +65,7 @@ impl Config {
         let frames = bytes + logs * RESTATE_BYTES;
         // Two commits in a row hold more than `commit_bytes` of frames.
         let commits = 2 * frames / self.commit_bytes + 2;
-        frames + commits * (BLOCK + COMMIT_HEADER_BYTES as u64)
+        frames + commits * (BLOCK + COMMIT_HEADER_BYTES_MAX)
     }
 
     /// The largest frame payload that is always admitted once nothing else is live.
@@ -76,12 +78,15 @@ impl Config {
     fn admissible(&self, free: u64) -> u64 {
         let half = free / 2;
         let commits = 2 * half / self.commit_bytes + 2;
-        half.saturating_sub(commits * (BLOCK + COMMIT_HEADER_BYTES as u64) + 2 * FRAME_HEADER_BYTES as u64)
+        half.saturating_sub(commits * (BLOCK + COMMIT_HEADER_BYTES_MAX) + 2 * FRAME_COST)
     }
 }
 
 /// A carried set's own frame, and those that say the log's start and epoch.
-const RESTATE_BYTES: u64 = 4 * FRAME_HEADER_BYTES as u64;
+const RESTATE_BYTES: u64 = 4 * FRAME_COST;
+
+/// What a frame takes besides its batch: its header, and an entry in the next commit's list.
+const FRAME_COST: u64 = (FRAME_HEADER_BYTES + LOG_END_BYTES) as u64;
 
 /// Payloads up to this are copied next to their headers: cheaper than one more slice.
 const COPY_BYTES_MAX: usize = 512;
@@ -89,8 +94,8 @@ const COPY_BYTES_MAX: usize = 512;
 /// What appends that are pushed one after the other take together of [`Journal::room`] and
 /// [`Config::payload_bytes_max`], which are for one.
 pub fn group_bytes(payloads: impl IntoIterator<Item = u64>) -> u64 {
-    let bytes = payloads.into_iter().map(|bytes| bytes + 2 * FRAME_HEADER_BYTES as u64);
-    bytes.sum::<u64>().saturating_sub(2 * FRAME_HEADER_BYTES as u64)
+    let bytes = payloads.into_iter().map(|bytes| bytes + 2 * FRAME_COST);
+    bytes.sum::<u64>().saturating_sub(2 * FRAME_COST)
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -172,6 +177,7 @@ pub struct Journal {
     incarnation: u64,
     incarnation_start: RingPosition,
     live: Live,
+    recent: Recent,
     next_ticket: u64,
     /// Payload of the largest append that was refused and has not come again.
     wanted: u64,
@@ -197,6 +203,8 @@ pub struct Journal {
     superblock_in_flight: Option<RingPosition>,
     /// Copies that must still be written before the first commit of this incarnation.
     superblocks_to_start: u8,
+    /// Sequence of the newest commit that closed the chain.
+    closing: u64,
     closed: bool,
 }
 
@@ -205,8 +213,10 @@ pub struct Journal {
 struct Pending {
     sequence: u64,
     position: RingPosition,
+    list: List,
+    list_bytes: Bytes,
     slices: Vec<Bytes>,
-    /// Header included.
+    /// Header and list included.
     bytes: u64,
     frames: u32,
     digest: crc32fast::Hasher,
@@ -241,6 +251,7 @@ pub(super) struct Origin {
     /// Of the newest superblock on the device, whose copy is `generation % 2`.
     pub generation: u64,
     pub live: Live,
+    pub recent: Recent,
     pub tickets: u64,
 }
 
@@ -254,6 +265,7 @@ impl Journal {
             anchor,
             generation,
             live,
+            recent,
             tickets,
         } = origin;
         let progress = Progress {
@@ -266,6 +278,7 @@ impl Journal {
             incarnation,
             incarnation_start: head.position,
             live,
+            recent,
             next_ticket: tickets + 1,
             wanted: 0,
             head,
@@ -281,6 +294,7 @@ impl Journal {
             generation,
             superblock_in_flight: None,
             superblocks_to_start: 2,
+            closing: 0,
             closed: false,
         }
     }
@@ -300,6 +314,7 @@ impl Journal {
             anchor: start,
             generation: 0,
             live: Live::default(),
+            recent: Recent::default(),
             tickets: 0,
         })
     }
@@ -319,6 +334,7 @@ impl Journal {
     /// are. An append is refused when the ring must keep its room for carrying; a control frame only if not even that is left.
     pub fn push(&mut self, frame: Frame, flush: bool) -> Result<Ticket, PushError> {
         let bytes = frame.ring_bytes();
+        let cost = frame.ring_cost();
         let (kind, flush, reserve) = match &frame.body {
             Body::Append(append) => {
                 if append.bytes.len() as u64 > self.config.payload_bytes_max() {
@@ -333,7 +349,7 @@ impl Journal {
             Body::Restate { .. } => unreachable!("carry writes these"),
         };
         let logs = self.live.logs() + 1;
-        let carry = self.config.carry_bytes(self.live.bytes() + bytes, logs);
+        let carry = self.config.carry_bytes(self.live.bytes() + cost, logs);
         if self.end_with(bytes) + carry + reserve > self.tail() + self.config.ring_bytes {
             self.wanted = self.wanted.max(frame.payload().len() as u64);
             return Err(PushError::Full);
@@ -344,6 +360,7 @@ impl Journal {
             self.wanted = 0;
         }
         let ticket = self.encode(&frame, flush, false);
+        let bytes = cost;
         let note = Note { ticket, bytes, kind };
         self.live.note(frame.log, note);
         Ok(ticket)
@@ -375,8 +392,8 @@ impl Journal {
                 frames: frames.len() as u32,
             },
         };
-        let bytes = frames.iter().map(Frame::ring_bytes).sum::<u64>() + restate.ring_bytes();
-        if self.end + self.config.carry_bytes(bytes, 0) > self.tail() + self.config.ring_bytes {
+        let bytes = frames.iter().map(Frame::ring_cost).sum::<u64>() + restate.ring_cost();
+        if self.end + self.owed() + self.config.carry_bytes(bytes, 0) > self.tail() + self.config.ring_bytes {
             return Err(PushError::Full);
         }
         let first = self.encode(&restate, true, false);
@@ -404,19 +421,11 @@ impl Journal {
         self.next_ticket += 1;
         let bytes = frame.ring_bytes();
         if !self.joins(bytes) {
-            self.seal();
-            self.pending.push_back(Pending {
-                sequence: self.head.sequence + self.pending.len() as u64,
-                position: self.end,
-                slices: Vec::new(),
-                bytes: COMMIT_HEADER_BYTES as u64,
-                frames: 0,
-                digest: crc32fast::Hasher::new(),
-                last: ticket,
-                flush: false,
-            });
+            self.begin_pending();
         }
         let commit = self.pending.back_mut().expect("one is being made");
+        self.recent
+            .note(frame.log, commit.sequence, frame.log_end(), frame.is_control());
         self.live
             .enter_commit(commit.sequence, commit.position, self.config.span_bytes());
         let binding = Binding {
@@ -444,11 +453,41 @@ impl Journal {
         ticket
     }
 
+    /// A commit behind all others, with the list of what they changed.
+    fn begin_pending(&mut self) {
+        self.seal();
+        let sequence = self.next_sequence();
+        let mut bytes = BytesMut::with_capacity(self.recent.list_bytes_max(sequence) as usize);
+        let list = self.recent.encode(sequence, &mut bytes);
+        self.pending.push_back(Pending {
+            sequence,
+            position: self.end,
+            list,
+            bytes: (COMMIT_HEADER_BYTES + bytes.len()) as u64,
+            list_bytes: bytes.freeze(),
+            slices: Vec::new(),
+            frames: 0,
+            digest: crc32fast::Hasher::new(),
+            last: Ticket(self.next_ticket - 1),
+            flush: false,
+        });
+    }
+
+    /// Of the commit behind all others.
+    fn next_sequence(&self) -> u64 {
+        self.head.sequence + self.pending.len() as u64
+    }
+
+    /// What the frames of the newest commit take of the next one's list.
+    fn owed(&self) -> u64 {
+        self.recent.list_bytes_paid(self.next_sequence())
+    }
+
     /// Whether a frame goes into the newest pending commit.
     fn joins(&self, bytes: u64) -> bool {
         self.pending
             .back()
-            .is_some_and(|commit| commit.bytes + bytes <= self.config.commit_bytes)
+            .is_some_and(|commit| commit.bytes - commit.list_bytes.len() as u64 + bytes <= self.config.commit_bytes)
     }
 
     /// The newest pending commit takes no more frames.
@@ -460,12 +499,20 @@ impl Journal {
         }
     }
 
-    /// Where the pending commits end with one more frame.
+    /// Where the pending commits end with one more frame, and with what the next commit says of it.
     fn end_with(&self, bytes: u64) -> RingPosition {
+        let entry = LOG_END_BYTES as u64;
         match self.pending.back() {
-            Some(commit) if self.joins(bytes) => commit.position + (commit.bytes + bytes).next_multiple_of(BLOCK),
-            _ => self.end + (COMMIT_HEADER_BYTES as u64 + bytes).next_multiple_of(BLOCK),
+            Some(commit) if self.joins(bytes) => {
+                commit.position + (commit.bytes + bytes).next_multiple_of(BLOCK) + self.owed() + entry
+            }
+            _ => self.end + (self.header_bytes_max() + bytes).next_multiple_of(BLOCK) + entry,
         }
+    }
+
+    /// Of the next commit, with its list.
+    fn header_bytes_max(&self) -> u64 {
+        COMMIT_HEADER_BYTES as u64 + self.recent.list_bytes_max(self.next_sequence())
     }
 
     // ------------------------------------------------------------------------------------------------ commits out
@@ -514,6 +561,8 @@ impl Journal {
             durable: self.durable,
             previous: self.head.previous,
             digest: pending.digest.finalize(),
+            list: Some(pending.list),
+            list_digest: list_digest(&pending.list_bytes, self.nonce),
         };
         let (header_bytes, checksum) = header.encode(self.nonce);
         let bytes = header.ring_bytes();
@@ -534,7 +583,10 @@ impl Journal {
             flushed: mode != Mode::Plain,
             bytes,
         });
-        let writes = self.pieces(pending.position, Bytes::copy_from_slice(&header_bytes), pending.slices);
+        let mut front = BytesMut::with_capacity(header_bytes.len() + pending.list_bytes.len());
+        front.put_slice(&header_bytes);
+        front.put_slice(&pending.list_bytes);
+        let writes = self.pieces(pending.position, front.freeze(), pending.slices);
         Some(Commit {
             mode,
             writes,
@@ -574,6 +626,29 @@ impl Journal {
             });
         }
         writes
+    }
+
+    /// Whether the newest commit is the last word of the chain though something in the ring is needed: nothing later proves that
+    /// it was complete, so that a start takes damage in it for a commit that never was.
+    pub fn is_open(&self) -> bool {
+        let is_idle = self.pending.is_empty() && self.in_flight.is_none() && self.superblocks_to_start == 0;
+        let is_flushed = self.durable + 1 == self.head.sequence;
+        is_idle && is_flushed && self.closing < self.durable && !self.live.is_empty() && !self.closed
+    }
+
+    /// Makes a commit without frames that proves the ones before it, if there is room. Once is enough: it proves nothing that
+    /// anybody needs of itself.
+    pub fn close_chain(&mut self) {
+        let carry = self.config.carry_bytes(self.live.bytes(), self.live.logs() + 1);
+        let end = self.end + self.header_bytes_max().next_multiple_of(BLOCK);
+        if !self.is_open() || end + carry + self.config.reserve_bytes() > self.tail() + self.config.ring_bytes {
+            return;
+        }
+        self.begin_pending();
+        let commit = self.pending.back_mut().expect("just made");
+        commit.flush = true;
+        self.closing = commit.sequence;
+        self.end = commit.position + commit.bytes.next_multiple_of(BLOCK);
     }
 
     /// Every write of the commit in flight is complete, and its flush if its mode asks for one.
@@ -621,6 +696,11 @@ impl Journal {
     }
 
     // ------------------------------------------------------------------------------------------------ what is live
+
+    /// A start found that `log` ends here, whatever its frames say: what they lack was lost.
+    pub fn recovered(&mut self, log: LogId, end: Offset) {
+        self.live.recovered(log, end);
+    }
 
     /// Everything of `log` below `offset` is in its segments, on the device.
     pub fn applied(&mut self, log: LogId, offset: Offset) {
@@ -710,7 +790,7 @@ impl Journal {
     fn room_from(&self, tail: RingPosition) -> u64 {
         let config = &self.config;
         let carry = config.carry_bytes(self.live.bytes(), self.live.logs() + 1);
-        let used = self.end - tail + carry + config.reserve_bytes() + 2 * BLOCK;
+        let used = self.end + self.owed() - tail + carry + config.reserve_bytes() + 2 * BLOCK;
         let free = config.ring_bytes.saturating_sub(used);
         config.admissible(free).min(config.payload_bytes_max())
     }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
-use super::format::{CommitHeader, Superblock, SuperblockRead};
+use super::format::{Boundary, COMMIT_HEADER_BYTES_MAX, CommitHeader, RING_BYTES_MIN, Superblock, SuperblockRead};
 use super::*;
 use crate::record::BatchBuilder;
 use crate::types::{LogId, Offset, Random, ShardId, Uuid};
@@ -227,6 +227,7 @@ struct Seen {
     full: u64,
     replayed: u64,
     clean: u64,
+    closed: u64,
     in_flight_survived: u64,
     modes: [u64; 3],
 }
@@ -378,12 +379,12 @@ impl World {
 
     /// All has been carried and freed, and still an append does not fit: then what is live, twice, must be what fills the ring.
     fn check_refusal(&mut self, frame: &Frame) {
-        let need = frame.ring_bytes();
+        let need = frame.ring_cost();
         let config = self.config;
         let usage = self.journal().usage();
         let least = config.ring_bytes - config.ring_bytes / 8 - 3 * config.commit_bytes - 24 * BLOCK;
-        let commits = 3 * usage.live_bytes / config.commit_bytes * (BLOCK + 80);
-        let logs = usage.live_logs * 6 * 72;
+        let commits = 3 * usage.live_bytes / config.commit_bytes * (BLOCK + COMMIT_HEADER_BYTES_MAX);
+        let logs = usage.live_logs * 6 * 112;
         assert!(
             2 * (usage.live_bytes + need + logs) + 2 * commits >= least.min(2 * config.payload_bytes_max()),
             "{frame} refused with {usage:?} of {config:?}; must carry {:?}",
@@ -459,7 +460,7 @@ impl World {
         // The state that a crash leaves when this commit is the last to survive.
         let mut state = self.candidates.last().expect("never empty").1.clone();
         let frames = commit.frames as usize;
-        let mut last = Ticket(0);
+        let mut last = self.candidates.last().expect("never empty").0;
         for (ticket, frame) in self.ops.drain(..frames) {
             last = ticket;
             if let Some(frame) = frame {
@@ -707,6 +708,7 @@ impl World {
                         frames.push(frame);
                         tickets.push(ticket);
                     }
+                    Step::Ended(ended) => panic!("nothing was damaged, and {ended:?}"),
                     Step::Done => break false,
                 }
             };
@@ -811,7 +813,12 @@ impl World {
                     self.write_files(log, false);
                 }
             }
-            94..=96 => self.make_room(),
+            94..=95 => self.make_room(),
+            96 => {
+                let is_open = self.journal().is_open();
+                self.journal().close_chain();
+                self.seen.closed += u64::from(is_open && self.journal().has_pending());
+            }
             97 => {
                 if let Some(log) = self.pick()
                     && self.broken.len() < 2
@@ -862,6 +869,7 @@ impl Seen {
         self.full += other.full;
         self.replayed += other.replayed;
         self.clean += other.clean;
+        self.closed += other.closed;
         self.in_flight_survived += other.in_flight_survived;
         for (sum, n) in self.modes.iter_mut().zip(other.modes) {
             *sum += n;
@@ -881,6 +889,7 @@ impl Seen {
             self.full,
             self.replayed,
             self.clean,
+            self.closed,
             self.in_flight_survived,
         ];
         assert!(all.iter().chain(&self.modes).all(|&n| n > 0), "{self:?}");
@@ -935,4 +944,217 @@ fn a_commit_of_an_earlier_life_does_not_follow() {
         world.recover();
         assert_eq!(world.current[&log].batches.len(), 1);
     }
+}
+
+/// What a start makes of the ring.
+struct Found {
+    frames: Vec<Frame>,
+    ended: Vec<Ended>,
+    report: Report,
+    journal: Journal,
+}
+
+/// Logs that are appended to one after the other, each append in a commit of its own.
+fn appended(order: &[u8]) -> (World, Vec<u64>) {
+    let mut world = World::new(1);
+    (world.plain, world.batch_bytes_max) = (false, 700);
+    world.recover();
+    let mut positions = Vec::new();
+    for n in order {
+        let log = log(*n);
+        world.current.entry(log).or_default();
+        let body = Body::Append(world.batch(log));
+        let usage = world.journal().usage();
+        positions.push(usage.used_bytes);
+        world.push(Frame { log, body });
+        world.quiesce();
+    }
+    (world, positions)
+}
+
+fn log(n: u8) -> LogId {
+    LogId {
+        topic: Uuid([n; 16]),
+        partition: n.into(),
+    }
+}
+
+fn find(seen: &[u8], config: Config) -> Found {
+    let start = Start {
+        config,
+        file_bytes: Some(seen.len() as u64),
+        nonce: 0,
+    };
+    let mut recovery = Recovery::new(start);
+    let (mut frames, mut ended) = (Vec::new(), Vec::new());
+    loop {
+        match recovery.step().expect("a ring that we wrote") {
+            Step::Read { position, len } => {
+                let end = (position as usize + len).min(seen.len());
+                recovery.read_done(Bytes::copy_from_slice(&seen[position as usize..end]));
+            }
+            Step::Create { .. } => panic!("there is a ring"),
+            Step::Sync => recovery.synced(),
+            Step::Frame(replayed) => frames.push(replayed.frame),
+            Step::Ended(log) => ended.push(log),
+            Step::Done => break,
+        }
+    }
+    let (journal, report) = recovery.finish();
+    Found {
+        frames,
+        ended,
+        report,
+        journal,
+    }
+}
+
+/// One block of a commit is lost, and no log is suspected but the one whose frame was in it.
+#[test]
+fn a_lost_commit_is_put_down_to_its_log() {
+    let order = [1, 2, 3, 4, 9, 9, 9, 9, 9];
+    let (world, positions) = appended(&order);
+    for (nth, position) in positions.iter().enumerate().take(order.len() - 1) {
+        for lost in [0..512usize, 0..4096] {
+            let mut seen = world.disk.seen.clone();
+            let at = (RING_START + position) as usize;
+            seen[at + lost.start..at + lost.end].fill(0);
+            let found = find(&seen, world.config);
+            assert_eq!(found.report.unknown_damages, 0, "{}", found.report);
+            assert!(
+                found.report.damage.iter().any(|damage| damage.is_attributed),
+                "{}",
+                found.report
+            );
+            assert_eq!(found.frames.len(), order.len() - 1);
+            let n = order[nth];
+            let end = (order[..=nth].iter().filter(|other| **other == n).count()) as Offset;
+            let ended = |ended: &Ended| {
+                let state = &world.current[&log(n)];
+                let batch = &state.batches[end as usize - 1];
+                *ended
+                    == Ended {
+                        log: log(n),
+                        end: Some(batch.last_offset + 1),
+                        lost_control: false,
+                    }
+            };
+            assert!(
+                found.ended.len() == 1 && ended(&found.ended[0]),
+                "{nth}: {:?}",
+                found.ended
+            );
+            // The new journal knows what the old one did, so that damage to the last commit can be told too.
+            drop(found.journal);
+        }
+    }
+}
+
+/// Commits in a row are lost: what is left says what all of them held.
+#[test]
+fn a_lost_stretch_is_put_down_to_its_logs() {
+    let order = [1, 2, 3, 4, 5, 6, 9, 9];
+    let (world, positions) = appended(&order);
+    let mut seen = world.disk.seen.clone();
+    let (from, to) = (RING_START + positions[1], RING_START + positions[5]);
+    seen[from as usize..to as usize].fill(0);
+    let found = find(&seen, world.config);
+    assert_eq!(found.report.unknown_damages, 0, "{}", found.report);
+    let mut logs: Vec<LogId> = found.ended.iter().map(|ended| ended.log).collect();
+    logs.sort_unstable();
+    assert_eq!(logs, [2, 3, 4, 5].map(log));
+}
+
+#[test]
+fn an_idle_journal_proves_its_last_commit() {
+    for is_closed in [false, true] {
+        let (mut world, positions) = appended(&[1, 2]);
+        if is_closed {
+            world.journal().close_chain();
+            world.quiesce();
+            assert!(!world.journal().is_open(), "once is enough");
+            world.journal().close_chain();
+            assert!(!world.journal().has_pending());
+        }
+        for at in [4, 70, 2_000] {
+            let mut seen = world.disk.seen.clone();
+            let at = RING_START + positions[1] + at;
+            seen[at as usize] ^= 1;
+            let found = find(&seen, world.config);
+            let is_padding = found.frames.len() == 2;
+            if is_padding {
+                continue;
+            }
+            assert_eq!(found.report.damage.is_empty(), !is_closed, "{}", found.report);
+            assert_eq!(found.ended.len(), usize::from(is_closed));
+            // The offsets of what was lost are not free.
+            let head = found.journal.usage();
+            assert!(!is_closed || head.needed_bytes > BLOCK);
+        }
+        // What a start replayed is as open as it was left.
+        let found = find(&world.disk.seen, world.config);
+        let mut journal = found.journal;
+        while journal.begin_superblock().is_some() {
+            journal.superblock_done();
+        }
+        assert!(journal.is_open());
+    }
+}
+
+/// A commit without a list, as the version before wrote it.
+#[test]
+fn a_ring_of_version_1_is_read() {
+    let config = Config::new(RING_BYTES_MIN, ShardId(0), 1);
+    let anchor = Boundary {
+        position: 0,
+        sequence: 1,
+        previous: 0,
+    };
+    let superblock = Superblock {
+        nonce: 77,
+        generation: 2,
+        ring_bytes: RING_BYTES_MIN,
+        incarnation: 1,
+        incarnation_start: 0,
+        anchor,
+        shard: 0,
+        shards: 1,
+        durable: 0,
+        clean: false,
+    };
+    let mut block = superblock.encode().to_vec();
+    block[8..12].copy_from_slice(&1u32.to_le_bytes());
+    let mut seen = [block.clone(), block].concat();
+    seen.resize(config.file_bytes() as usize, 0);
+    let frame = Frame {
+        log: log(1),
+        body: Body::Start { offset: 5 },
+    };
+    let binding = frame::Binding {
+        nonce: 77,
+        sequence: 1,
+        in_set: false,
+    };
+    let mut frames = bytes::BytesMut::new();
+    let checksum = frame::encode_header(&frame, binding, &mut frames);
+    let mut header = vec![0; 80];
+    header[..4].copy_from_slice(b"TIDC");
+    header[8] = 1;
+    header[12] = 1;
+    header[16] = 1;
+    header[24] = 1;
+    header[40] = 80 + frames.len() as u8;
+    header[68..72].copy_from_slice(&crc32fast::hash(&checksum.to_le_bytes()).to_le_bytes());
+    let mut crc = frame::seeded(77);
+    crc.update(&header[8..]);
+    let crc = crc.finalize();
+    header[4..8].copy_from_slice(&crc.to_le_bytes());
+    let commit = [&header[..], &frames[..]].concat();
+    put(&mut seen, RING_START as usize, &commit);
+    let found = find(&seen, config);
+    assert_eq!(found.frames, [frame]);
+    assert_eq!(found.report.commits, 1);
+    let mut journal = found.journal;
+    let written = journal.begin_superblock().expect("a start writes one").block;
+    assert_eq!(written[8], 2, "the version before refuses what this one writes");
 }

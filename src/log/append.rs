@@ -99,6 +99,7 @@ impl Log {
             header.base_offset,
             self.end()
         );
+        self.has_gaps |= header.base_offset > self.end();
         if self.active().must_roll(&self.config, &header, now.wall_ms) {
             self.roll(now);
         }

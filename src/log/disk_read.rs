@@ -24,6 +24,8 @@ pub struct DiskRead {
     pub(super) from: Position,
     /// Whole batches end here.
     pub(super) limit: Position,
+    /// The base offset of that batch, if the log knows it.
+    pub(super) expected: Option<Offset>,
     /// It goes on where an earlier read ended.
     pub(super) is_sequential: bool,
     /// `from .. position`, read by earlier operations because the batch at `from` is longer than one.
@@ -61,6 +63,7 @@ impl DiskRead {
             generation: stretch.generation,
             from: stretch.from,
             limit: stretch.limit,
+            expected: None,
             is_sequential: false,
             held: Vec::new(),
             batch_bytes: 0,
@@ -173,6 +176,7 @@ impl DiskRead {
         }
         let mut next = self.clone();
         next.from = from;
+        next.expected = next.expected.filter(|_| at == 0);
         next.held.clear();
         next.batch_bytes = 0;
         if at == 0 && !view.is_empty() {
@@ -204,7 +208,7 @@ pub(super) enum Ended {
 }
 
 /// Shows the batches of `view` to `each` until it has seen enough; then there is no ending.
-pub(super) fn walk(view: &Bytes, depth: Depth, mut each: impl FnMut(View) -> bool) -> Option<Ended> {
+pub(super) fn walk<'a>(view: &'a Bytes, depth: Depth, mut each: impl FnMut(View<'a>) -> bool) -> Option<Ended> {
     let mut scan = Scan::new(view, depth);
     for batch in scan.by_ref() {
         if each(batch) {

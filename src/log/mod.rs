@@ -15,10 +15,13 @@ mod checkpoint;
 mod disk_read;
 pub mod epochs;
 pub mod index;
+mod journaled;
 mod lookup;
 #[cfg(test)]
 mod model;
+mod place;
 mod point;
+mod prefix;
 pub mod producers;
 mod read;
 mod recover;
@@ -48,10 +51,11 @@ use tail::Tail;
 pub use append::{AppendError, Appended};
 pub use checkpoint::{CheckpointStep, SegmentWrite};
 pub use disk_read::DiskRead;
+pub use journaled::{Journaled, Replay, ReplayedAppend};
 pub use lookup::{Found, ListProgress, Lookup, LookupDone, OffsetSpec};
 pub use point::{PointError, RECOVERY_POINT, RecoveryPoint, check_recovery_point, describe_recovery_point};
 pub use read::{ReadError, ReadPlan, ReadProgress};
-pub use recover::{Journaled, Recovered, Recovering, RecoveringSeed, RecoveryStep, Replay, ReplayedAppend};
+pub use recover::{Recovered, Recovering, RecoveringSeed, RecoveryStep};
 pub use recover_closed::was_opened_by_kafka;
 pub use segment::DELETED_SUFFIX;
 pub use segment_index::{INDEX_SUFFIX, StoredError, describe_segment_index, index_path};
@@ -131,6 +135,8 @@ pub struct Log {
     damage: Vec<Range<Offset>>,
     /// Acknowledged records at the end are lost: nothing may take their offsets.
     is_read_only: bool,
+    /// Kafka compacted it: a gap between two offsets is no damage. Otherwise every offset is some record's.
+    has_gaps: bool,
     /// This start could not read its files: only what the journal has is here, for the journal to carry. Nobody is served, and
     /// no file is written ([`Recovering::without_files`]).
     is_unread: bool,
@@ -185,6 +191,7 @@ impl Log {
             is_closing: false,
             damage: Vec::new(),
             is_read_only: false,
+            has_gaps: false,
             is_unread: false,
             is_folder_synced: true,
             saving: point::Saving::new(now),

@@ -24,6 +24,17 @@ pub(super) struct TestFile {
     is_named: bool,
 }
 
+impl TestFile {
+    /// On the device, with its name.
+    pub fn of(content: Vec<u8>) -> TestFile {
+        TestFile {
+            live: content.clone(),
+            durable: content,
+            is_named: true,
+        }
+    }
+}
+
 #[derive(Clone, Default)]
 pub(super) struct TestDisk {
     pub files: BTreeMap<String, TestFile>,
@@ -71,11 +82,7 @@ impl TestDisk {
     }
 
     fn replace(&mut self, path: &str, content: &Bytes) {
-        let file = TestFile {
-            live: content.to_vec(),
-            durable: content.to_vec(),
-            is_named: true,
-        };
+        let file = TestFile::of(content.to_vec());
         self.files.insert(path.to_string(), file);
         // Replacing syncs the folder.
         self.sync_folder();
@@ -160,6 +167,8 @@ pub(super) struct World {
     pub sequence: i32,
     /// Segments or the recovery point were taken away: producers need not be what they were.
     pub producers_may_differ: bool,
+    /// Nobody but Kafka wrote the folder.
+    pub is_kafkas: bool,
 }
 
 fn replayed(batch: Appended) -> Replay {
@@ -217,6 +226,7 @@ impl World {
             point: None,
             sequence: 0,
             producers_may_differ: false,
+            is_kafkas: false,
         };
         assert!(world.log.become_leader(EPOCH));
         let start_offset = 0;
@@ -486,6 +496,8 @@ impl World {
                 frames: self.frames.clone(),
                 ..Default::default()
             },
+            epoch_max: EPOCH,
+            may_have_gaps: self.is_kafkas,
         };
         // Segments below the start are not scanned.
         let is_raised = self.frames.iter().any(|frame| matches!(frame, Replay::Start { .. }));

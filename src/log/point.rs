@@ -15,7 +15,8 @@
 //! ```text
 //!   0   4B   magic "TMRP"
 //!   4   u16  version 2
-//!   6   u16  flags: bit 0 the log is read-only, because acknowledged records at its end were lost
+//!   6   u16  flags: bit 0 the log is read-only, because acknowledged records at its end were lost;
+//!            bit 1 it has gaps between offsets that are no damage
 //!   8   u32  CRC-32 (crc32fast) of all other bytes of this copy, its padding left out
 //!  12   u32  bytes of this copy, its padding left out
 //!  16   16B  topic id
@@ -52,6 +53,7 @@ pub const RECOVERY_POINT: &str = "tidemill.recovery";
 const MAGIC: &[u8; 4] = b"TMRP";
 const VERSION: u16 = 2;
 const FLAG_READ_ONLY: u16 = 1;
+const FLAG_GAPS: u16 = 2;
 /// Where a copy's own length is, and where what it says begins.
 const LENGTH_AT: usize = 12;
 const BODY_AT: usize = 16;
@@ -246,8 +248,9 @@ impl Log {
     }
 
     fn encode_point(&self) -> Bytes {
-        let flags = if self.is_read_only { FLAG_READ_ONLY } else { 0 };
-        let mut out = segment_index::begin(MAGIC, VERSION, flags);
+        let read_only = if self.is_read_only { FLAG_READ_ONLY } else { 0 };
+        let gaps = if self.has_gaps { FLAG_GAPS } else { 0 };
+        let mut out = segment_index::begin(MAGIC, VERSION, read_only | gaps);
         out.put_u32_le(0);
         out.put_slice(&self.id.topic.0);
         out.put_i32_le(self.id.partition);
@@ -318,6 +321,7 @@ fn twice(mut copy: BytesMut) -> Bytes {
 pub(super) struct Point {
     pub id: LogId,
     pub is_read_only: bool,
+    pub has_gaps: bool,
     pub start: Offset,
     pub applied: Offset,
     pub state_end: Offset,
@@ -464,6 +468,7 @@ impl Point {
                 partition,
             },
             is_read_only: flags & FLAG_READ_ONLY != 0,
+            has_gaps: flags & FLAG_GAPS != 0,
             start,
             applied,
             state_end,

@@ -194,7 +194,20 @@ impl Log {
         };
         // Room for the block in which it starts and for a last batch that would be cut.
         let bytes = detour + wanted.bytes_max as u64 + BLOCK_BYTES;
+        let entries = segment.index.entries();
+        let entry = entries
+            .partition_point(|entry| Position::from(entry.position) <= from)
+            .checked_sub(1);
+        let entry = entry
+            .map(|i| &entries[i])
+            .filter(|entry| Position::from(entry.position) == from);
+        let expected = match (from, entry) {
+            (0, _) => Some(segment.base),
+            (_, Some(entry)) => Some(segment.base + Offset::from(entry.offset_delta)),
+            _ => Some(wanted.offset).filter(|_| hint == Some(from)),
+        };
         let mut read = DiskRead::new(stretch, bytes, Goal::Read(wanted));
+        read.expected = expected;
         read.is_sequential = hint == Some(from);
         Some(read)
     }
@@ -227,13 +240,22 @@ impl Log {
         // Where the batch after a damaged one must begin, if the damaged one's length is to be believed.
         let mut behind_damage = None;
         // A batch's base offset is not under its CRC: it is held against its neighbours.
-        let mut earlier_end = read.segment_base;
+        let mut earlier_end = read.expected.unwrap_or(read.segment_base);
+        let mut is_exact = !self.has_gaps && read.expected.is_some();
         let segment_end = self.segments[self.segment_of(read.segment_base)].next;
         let ended = walk(&view, Depth::Headers, |batch| {
             let is_before = batch.header.next_offset() <= offset;
             let (base, next) = (batch.header.base_offset, batch.header.next_offset());
+            let known = self.damage.iter().find(|range| is_exact && range.start == earlier_end);
+            if let Some(known) = known.filter(|known| known.end != base && known.end <= offset) {
+                // A batch that a start found damaged.
+                (earlier_end, behind_damage) = (known.end, None);
+                return false;
+            }
+            let is_next = !is_exact || base == earlier_end || known.is_some_and(|known| known.end == base);
             let is_in_order = base >= earlier_end && next <= segment_end;
-            let is_at_its_place = is_in_order && behind_damage.is_none_or(|next| next == base);
+            let is_at_its_place = is_next && is_in_order && behind_damage.is_none_or(|next| next == base);
+            is_exact = !self.has_gaps;
             earlier_end = next;
             let is_intact = batch.is_intact();
             if !is_at_its_place || !is_intact && !is_before {

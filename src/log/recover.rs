@@ -5,6 +5,9 @@
 //! the journal still has; the frames are the rest. Without a recovery point the scan begins at the first segment. Every step
 //! may be repeated: nothing is written here.
 //!
+//! A batch is held against what surrounds it ([`Place`]), since Kafka's CRC leaves its first bytes bare, and what the journal
+//! has outranks what a scan found: no intact frame is dropped.
+//!
 //! What does not fit together is damage: it is reported in one line, the offsets are kept apart
 //! ([`Log::damage`]), what is intact around them stays readable. If acknowledged records at the end are gone, the log is
 //! read-only from then on, so that nothing else gets their offsets; removing the recovery point's file accepts the loss.
@@ -22,7 +25,10 @@ use crate::types::{BLOCK_BYTES, Entry, File, FileIds, LeaderEpoch, LogId, Now, O
 use super::checkpoint::floor;
 use super::disk_read::{Ended, walk};
 use super::epochs::EpochStart;
+use super::journaled::{Journaled, Replay, ReplayedAppend};
+use super::place::{Following, Place, Verdict};
 use super::point::Point;
+use super::prefix::{Told, tell};
 use super::recover_closed::{Closed, is_index_in_the_making, was_opened_by_kafka};
 use super::segment::{DELETED_SUFFIX, Owner, Segment, base_of_name};
 use super::tail::Incoming;
@@ -42,48 +48,10 @@ pub struct RecoveringSeed<'a> {
     /// Where the log starts by Kafka's `log-start-offset-checkpoint`, if [`was_opened_by_kafka`].
     pub kafka_start: Option<Offset>,
     pub journaled: Journaled,
-}
-
-/// What the journal has of one log.
-#[derive(Clone, Debug, Default)]
-pub struct Journaled {
-    /// In its order.
-    pub frames: Vec<Replay>,
-    /// Acknowledged offsets whose frames were damaged.
-    pub lost: Vec<RangeInclusive<Offset>>,
-    /// Frames were damaged of which nobody can say whose they were, and none of this log lies behind them.
-    pub may_have_lost: bool,
-}
-
-/// One frame of the journal.
-#[derive(Clone, Debug)]
-pub enum Replay {
-    Append(ReplayedAppend),
-    /// Nothing at `to` or above is left.
-    Truncate {
-        to: Offset,
-    },
-    Start {
-        offset: Offset,
-    },
-    Epoch {
-        epoch: LeaderEpoch,
-        start_offset: Offset,
-    },
-    /// The log's files held everything below `base` when this was written; from there on the log holds what the frames that
-    /// follow say, and nothing else.
-    Restate {
-        base: Offset,
-    },
-}
-
-#[derive(Clone, Debug)]
-pub struct ReplayedAppend {
-    pub segment_base: Offset,
-    pub position: Position,
-    pub base_offset: Offset,
-    pub last_offset: Offset,
-    pub bytes: Bytes,
+    /// Of the metadata: no record of the log is of a later one.
+    pub epoch_max: LeaderEpoch,
+    /// This broker never served the folder: a gap in the log may be one that Kafka's compaction left.
+    pub may_have_gaps: bool,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -137,6 +105,8 @@ pub struct Recovering {
     pub(super) state_end: Offset,
     /// Below this offset everything was acknowledged.
     evidence_end: Offset,
+    /// The same, from a list in the journal.
+    told_end: Offset,
     /// A truncation frame's offset: below it, and only below, the files are what they were.
     pub(super) cut: Option<Offset>,
     /// The offset after the last batch that was found.
@@ -151,6 +121,8 @@ pub struct Recovering {
     /// Offsets whose frames were damaged: unless they are in the segments they are lost.
     lost: Vec<RangeInclusive<Offset>>,
     may_have_lost: bool,
+    epoch_max: LeaderEpoch,
+    may_have_gaps: bool,
     scanned_bytes: u64,
     pub(super) is_from_point: bool,
     is_copy_damaged: bool,
@@ -186,6 +158,7 @@ impl Recovering {
             file_bytes: BTreeMap::new(),
             state_end: 0,
             evidence_end: 0,
+            told_end: 0,
             cut: None,
             next: 0,
             scan: None,
@@ -196,6 +169,8 @@ impl Recovering {
             has_control: false,
             lost: seed.journaled.lost,
             may_have_lost: seed.journaled.may_have_lost,
+            epoch_max: seed.epoch_max,
+            may_have_gaps: seed.may_have_gaps && seed.point.is_none(),
             scanned_bytes: 0,
             is_from_point: false,
             is_copy_damaged: false,
@@ -215,6 +190,7 @@ impl Recovering {
                 None => recovering.prepare_at_first(),
             }
         }
+        recovering.evidence_end = recovering.evidence_end.max(recovering.told_end);
         recovering.want_indexes();
         if recovering.unread_indexes().is_empty() {
             recovering.next_segment(files);
@@ -241,13 +217,17 @@ impl Recovering {
     fn fold(&mut self, replay: Vec<Replay>) {
         let mut appends = BTreeMap::new();
         for frame in replay {
-            self.has_control |= !matches!(frame, Replay::Append(_));
+            self.has_control |= !matches!(frame, Replay::Append(_) | Replay::Ended { .. });
             match frame {
                 Replay::Append(append) => {
                     self.journal_end = append.last_offset + 1;
+                    // What was there before at these offsets was cut off by then.
+                    appends.split_off(&append.base_offset);
                     appends.insert(append.base_offset, append);
                 }
+                Replay::Ended { end } => self.told_end = end,
                 Replay::Truncate { to } => {
+                    self.told_end = self.told_end.min(to);
                     appends.split_off(&to);
                     self.epoch_frames.retain(|entry| entry.start < to);
                     self.cut = Some(self.cut.map_or(to, |cut| cut.min(to)));
@@ -256,6 +236,7 @@ impl Recovering {
                     // The journal forgets what came before the set, so what is below `base` counts in the files only: they
                     // reach that far. A cut below it has reached them too.
                     appends.clear();
+                    self.told_end = 0;
                     self.journal_end = base;
                     self.cut = self.cut.filter(|cut| *cut >= base);
                 }
@@ -295,6 +276,18 @@ impl Recovering {
     fn trust(&mut self, point: Point) -> Option<Point> {
         if self.cut.is_some_and(|cut| cut < point.state_end) {
             // A truncation removes it first; this one is from before.
+            return None;
+        }
+        let is_across =
+            |frame: &ReplayedAppend| frame.base_offset < point.applied && frame.last_offset >= point.applied;
+        if let Some(frame) = self.frames.iter().find(|frame| is_across(frame)) {
+            let line = format!(
+                "the recovery point is not used (it says that {} offsets are in the segments, where a batch of the journal goes \
+                 from {} to {}): the segments are scanned instead",
+                point.applied, frame.base_offset, frame.last_offset
+            );
+            self.is_damaged = true;
+            self.report.push(line);
             return None;
         }
         self.log.start = self.log.start.max(point.start);
@@ -379,8 +372,10 @@ impl Recovering {
                 ));
                 continue;
             }
-            if base > self.next && self.log.config.is_dense() {
+            if base > self.next && self.is_dense() {
                 self.lost(self.next..base, "no segment has them".to_string());
+            } else if base > self.next {
+                self.log.has_gaps = true;
             }
             self.next = base;
             let mut segment = self.new_segment(base);
@@ -449,50 +444,150 @@ impl Recovering {
             true => fresh,
             false => [&scan.held[..], &fresh[..]].concat().into(),
         };
-        let (mut taken, mut stopped) = (0, None);
+        let mut batches = Vec::new();
         let ended = walk(&view, Depth::Crc, |batch| {
-            if batch.header.base_offset < self.next {
-                stopped = Some(Stopped::Backwards);
-            } else if self.cut.is_some_and(|cut| batch.header.next_offset() > cut) {
-                stopped = Some(Stopped::AtCut);
-            } else {
-                taken = batch.position + batch.header.size_bytes;
-                self.take(&batch.header, || batch.slice_of(&view));
-            }
-            stopped.is_some()
+            batches.push(batch);
+            false
         });
-        let position = scan.from + taken as Position;
+        let ended = ended.expect("nothing stops it before the end");
+        let mut at = 0;
+        let mut stopped = None;
+        for (i, batch) in batches.iter().enumerate() {
+            let (start, header) = (batch.position, &batch.header);
+            let end = start + header.size_bytes;
+            let place = self.place();
+            let following = match batches.get(i + 1) {
+                Some(next) => Following::Batch(next.header.base_offset, Some(next.header.leader_epoch)),
+                None if place.fits_plainly(header) => Following::Nothing,
+                None => match self.following(&scan, &view, end) {
+                    Ok(following) => following,
+                    Err(size) => return self.read_on(scan, view.clone(), start, size - start),
+                },
+            };
+            let verdict = place.judge(header, following);
+            let ends_at = match verdict {
+                Verdict::Damaged { upto } => upto,
+                Verdict::Fits | Verdict::BehindGap => header.next_offset(),
+                Verdict::Misplaced => {
+                    stopped = Some(Stopped::Misplaced);
+                    break;
+                }
+            };
+            if self.cut.is_some_and(|cut| ends_at > cut) {
+                stopped = Some(Stopped::AtCut);
+                break;
+            }
+            match verdict {
+                Verdict::Damaged { upto } => {
+                    self.pass_over(scan.from + start as Position, header.size_bytes, upto);
+                }
+                _ => {
+                    if verdict == Verdict::BehindGap {
+                        self.behind_gap(header.base_offset);
+                    }
+                    self.take(header, || batch.slice_of(&view));
+                }
+            }
+            at = end;
+        }
+        let position = scan.from + at as Position;
         self.keep_head(&scan, &bytes, position);
         let limit = scan.limit;
         match (ended, stopped) {
-            (None, Some(Stopped::Backwards)) => {
-                self.segment_ended(&scan, position, "a batch begins before the one before it ends", files);
+            (_, Some(Stopped::Misplaced)) => {
+                self.segment_ended(&scan, position, "a batch has no place in the log", files);
             }
-            (None, _) => self.segment_done(files),
-            (Some(Ended::NeedsMore { .. }), _) if position >= limit => self.segment_done(files),
-            (Some(Ended::NeedsMore { size, .. }), _) if position + size as Position > limit => {
-                self.segment_ended(&scan, position, "a batch is cut off", files);
+            (_, Some(Stopped::AtCut)) => self.segment_done(files),
+            (Ended::NeedsMore { .. }, _) if position >= limit => self.segment_done(files),
+            (Ended::NeedsMore { at, size }, _) if position + size as Position <= limit => {
+                self.read_on(scan, view, at, size);
             }
-            (Some(Ended::NeedsMore { at, size }), _) => self.read_on(scan, view, at, size),
-            (Some(Ended::Zeros), _) if self.evidence_end <= self.next && self.offset_behind().is_none() => {
+            (Ended::Zeros, _) if self.evidence_end <= self.next && self.offset_behind().is_none() => {
                 // Padding of a last block, or space that was reserved: nothing was ever there.
                 self.segment_done(files);
             }
-            (Some(Ended::Zeros), _) => self.segment_ended(&scan, position, "there are zeros", files),
-            (Some(Ended::Damaged { at }), _) => match self.skip(&scan, &view, at) {
-                Skip::Over(header) => {
-                    let base = self.log.active().base;
-                    let what = format!("the batch at {position} in segment {base:020}.log is damaged");
-                    self.lost(header.base_offset..header.next_offset(), what);
-                    let segment = self.log.active_mut();
-                    segment.size += header.size_bytes as Position;
-                    segment.next = header.next_offset();
-                    self.next = header.next_offset();
-                    self.scan_on(position + header.size_bytes as Position, limit, files);
+            (Ended::Zeros, _) => self.segment_ended(&scan, position, "there are zeros", files),
+            (Ended::NeedsMore { at, .. } | Ended::Damaged { at }, _) => match self.skip(&scan, &view, at) {
+                Skip::Over { size, upto } => {
+                    if self.cut.is_some_and(|cut| upto > cut) {
+                        return self.segment_done(files);
+                    }
+                    self.pass_over(position, size, upto);
+                    self.scan_on(position + size as Position, limit, files);
                 }
                 Skip::NeedsMore(size) => self.read_on(scan, view, at, size),
                 Skip::No => self.segment_ended(&scan, position, "there is no intact batch", files),
             },
+        }
+    }
+
+    /// Whether offsets without a record are lost ones.
+    fn is_dense(&self) -> bool {
+        self.log.config.is_dense() && !self.may_have_gaps && !self.log.has_gaps
+    }
+
+    /// What is known of the next batch without it.
+    fn place(&self) -> Place {
+        let framed = self.epoch_frames.iter().rfind(|entry| entry.start <= self.next);
+        let epoch = self.log.epochs.epoch_at(self.next).max(framed.map(|entry| entry.epoch));
+        let frame = self.frames.front().map(|frame| frame.base_offset);
+        let later = self
+            .unvisited
+            .iter()
+            .find(|(_, bytes)| **bytes > 0)
+            .map(|(base, _)| *base);
+        let later = later.filter(|base| self.cut.is_none_or(|cut| *base < cut));
+        Place {
+            next: self.next,
+            is_dense: self.is_dense(),
+            segment_base: self.log.active().base,
+            bound: frame,
+            behind: [frame, later].into_iter().flatten().min(),
+            epoch,
+            epoch_max: self.epoch_max,
+            is_epoch_known: self.next < self.state_end,
+        }
+    }
+
+    /// What comes behind the batch that ends at `end` in `view`. Refused with the bytes that are needed to tell.
+    fn following(&self, scan: &Scanning, view: &Bytes, end: usize) -> Result<Following, usize> {
+        const WANTED: usize = 16;
+        let position = scan.from + end as Position;
+        if position >= scan.limit {
+            return Ok(self
+                .offset_behind()
+                .map_or(Following::Nothing, |offset| Following::Batch(offset, None)));
+        }
+        match view.get(end..end + WANTED) {
+            Some([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]) => Ok(Following::Nothing),
+            Some(prefix) => {
+                let offset = i64::from_be_bytes(prefix[..8].try_into().expect("8 bytes"));
+                let epoch = i32::from_be_bytes(prefix[12..].try_into().expect("4 bytes"));
+                Ok(Following::Batch(offset, Some(epoch)))
+            }
+            None if position + WANTED as Position <= scan.limit => Err(end + WANTED),
+            None => Ok(Following::Nothing),
+        }
+    }
+
+    /// The batch at the log's end so far is damaged, and ends where the next one begins.
+    fn pass_over(&mut self, position: Position, size: usize, upto: Offset) {
+        let base = self.log.active().base;
+        let what = format!("the batch at {position} in segment {base:020}.log is damaged");
+        self.lost(self.next..upto, what);
+        let segment = self.log.active_mut();
+        segment.size += size as Position;
+        segment.next = upto;
+        self.next = upto;
+    }
+
+    /// Offsets up to `base` have no record where the log goes on with an intact batch.
+    fn behind_gap(&mut self, base: Offset) {
+        if self.is_dense() {
+            let segment = self.log.active().base;
+            self.lost(self.next..base, format!("segment {segment:020}.log lacks them"));
+        } else {
+            self.log.has_gaps = true;
         }
     }
 
@@ -552,29 +647,32 @@ impl Recovering {
         }
     }
 
-    /// Whether the damaged batch at `at` can be passed over: its length and offsets lead to something that continues them.
+    /// Whether the damaged batch at `at` can be passed over: it is known where it ends, and which offsets it held.
     fn skip(&self, scan: &Scanning, view: &Bytes, at: usize) -> Skip {
-        let Ok(header) = Header::decode(&view[at..]) else {
-            return Skip::No;
+        let left = (scan.limit - scan.from) as usize - at;
+        let told = tell(&view[at..], left, self.next, self.offset_behind());
+        let (header, size) = match told {
+            Told::Prefix { header, size } => (header, size),
+            Told::Body { size, upto } => {
+                return match upto > self.next && self.place().is_before_behind(upto) {
+                    true => Skip::Over { size, upto },
+                    false => Skip::No,
+                };
+            }
+            Told::NeedsMore(size) => return Skip::NeedsMore(size),
+            Told::Nothing => return Skip::No,
         };
-        let size = header.size_bytes;
-        let end = scan.from + (at + size) as Position;
-        if header.base_offset != self.next || header.last_offset_delta < 0 || end > scan.limit {
-            return Skip::No;
-        }
-        let behind = if end == scan.limit {
-            self.offset_behind()
-        } else if let Some(prefix) = view.get(at + size..at + size + 8) {
-            Some(i64::from_be_bytes(prefix.try_into().expect("8 bytes")))
-        } else if end + 8 <= scan.limit {
-            return Skip::NeedsMore(size + 8);
-        } else {
-            None
+        let following = match self.following(scan, view, at + size) {
+            Ok(following) => following,
+            Err(size) => return Skip::NeedsMore(size - at),
         };
-        match behind == Some(header.next_offset()) {
-            true => Skip::Over(header),
-            false => Skip::No,
-        }
+        let upto = match self.place().judge(&header, following) {
+            Verdict::Damaged { upto } => upto,
+            // Its length or its magic is what was damaged.
+            Verdict::Fits | Verdict::BehindGap => header.next_offset(),
+            Verdict::Misplaced => return Skip::No,
+        };
+        Skip::Over { size, upto }
     }
 
     /// The first offset that is known to lie behind the segment that is being scanned.
@@ -713,7 +811,8 @@ impl Recovering {
     /// rest. Refused, with the reason, when the journal says something that only a whole recovery writes down: it would be
     /// forgotten once the ring has gone round.
     pub fn without_files(self) -> Result<Log, &'static str> {
-        if !self.lost.is_empty() || self.may_have_lost {
+        let is_short = self.told_end > self.frames.back().map_or(0, |frame| frame.last_offset + 1);
+        if !self.lost.is_empty() || self.may_have_lost || is_short {
             return Err("the journal lost frames of it");
         }
         if self.cut.is_some() {
@@ -859,7 +958,11 @@ impl Recovering {
 }
 
 enum Skip {
-    Over(Header),
+    /// It has so many bytes, and held the offsets up to this one.
+    Over {
+        size: usize,
+        upto: Offset,
+    },
     /// So many bytes from the batch on decide it.
     NeedsMore(usize),
     No,
@@ -867,7 +970,7 @@ enum Skip {
 
 #[derive(Clone, Copy)]
 enum Stopped {
-    Backwards,
+    Misplaced,
     AtCut,
 }
 

@@ -122,6 +122,7 @@ impl Recovering {
         self.log.producers = point.producers;
         self.log.producers_saved = point.state_end;
         self.log.damage = point.damage;
+        self.log.has_gaps = point.has_gaps;
         self.log.segments.clear();
         self.frames.retain(|frame| frame.last_offset >= point.applied);
         let mut named: BTreeMap<Offset, SegmentState> = BTreeMap::new();
@@ -168,6 +169,7 @@ impl Recovering {
             self.state_end = point.state_end;
             self.log.epochs = point.epochs;
             self.log.producers = point.producers;
+            self.log.has_gaps = point.has_gaps;
         }
         self.prepare_at_first();
     }
@@ -209,7 +211,7 @@ impl Recovering {
             }
             self.next = state.next;
             self.closed.following = state.following;
-            self.place(state, files);
+            self.put_segment(state, files);
             let segment = self.log.active_mut();
             segment.created = true;
             segment.exact = true;
@@ -223,13 +225,13 @@ impl Recovering {
         self.check_gap(state.base);
         self.next = applied.unwrap_or(state.next);
         let (base, from) = (state.base, state.size);
-        self.place(state, files);
+        self.put_segment(state, files);
         self.log.active_mut().created = self.file_bytes.contains_key(&base);
         self.scan_segment(base, from, files);
         true
     }
 
-    fn place(&mut self, state: SegmentState, files: &mut FileIds) {
+    fn put_segment(&mut self, state: SegmentState, files: &mut FileIds) {
         let mut segment = self.new_segment(state.base);
         segment.open(files);
         segment.next = state.next;

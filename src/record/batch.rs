@@ -564,7 +564,7 @@ pub(super) fn check_offsets(header: &Header) -> Result<(), RecordError> {
 }
 
 /// `bytes` must be the whole batch.
-pub(super) fn check_crc(bytes: &[u8], header: &Header) -> Result<(), RecordError> {
+pub fn check_crc(bytes: &[u8], header: &Header) -> Result<(), RecordError> {
     let computed = crc32c(&bytes[OUTSIDE_CRC_BYTES..header.size_bytes]);
     match header.crc == computed {
         true => Ok(()),

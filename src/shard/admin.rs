@@ -19,7 +19,6 @@ use super::message::{AdminReply, AdminRequest, Answer, Ask, FlowId};
 use super::requests::{Request, decode};
 use super::{CONTROLLER, Flow, Shard};
 
-
 /// The only listener there is.
 pub const LISTENER: &str = "PLAINTEXT";
 

@@ -18,7 +18,7 @@ use crate::log::{
     side_files,
 };
 use crate::replica::{Leader, Replica};
-use crate::types::{Entry, LogId, Offset, Position, ShardId};
+use crate::types::{Entry, LeaderEpoch, LogId, Offset, Position, ShardId};
 
 use super::clock::Clock;
 use super::commit::Committing;
@@ -47,6 +47,8 @@ pub struct Boot {
     /// An image that came before the journal was read.
     has_image: bool,
     is_journal_read: bool,
+    /// There was no journal: what the folder holds was not written through one.
+    is_journal_new: bool,
     wanted: VecDeque<LogBoot>,
     logs: BTreeMap<LogId, LogBoot>,
     pub(super) kraft: Option<Kraft>,
@@ -69,6 +71,8 @@ struct Frames {
     lost: Vec<RangeInclusive<Offset>>,
     /// Damaged stretches before the newest frame: whatever they held, this log goes on behind them.
     damages: u32,
+    /// A start, an epoch or a cut of it was in one of them.
+    lost_control: bool,
 }
 
 /// One log being recovered.
@@ -126,6 +130,7 @@ impl Boot {
             damages: 0,
             has_image: false,
             is_journal_read: false,
+            is_journal_new: false,
             wanted: VecDeque::new(),
             logs: BTreeMap::new(),
             kraft: None,
@@ -277,6 +282,7 @@ impl Shard {
                     return self.disk(Op::Boot(BootOp::RingSynced), DiskOp::Sync { file: ring });
                 }
                 Ok(JournalStep::Frame(replayed)) => self.boot().fold(replayed),
+                Ok(JournalStep::Ended(ended)) => self.boot().fold_end(ended),
                 Ok(JournalStep::Done) => break,
             }
         }
@@ -288,7 +294,8 @@ impl Shard {
             tracing::info!("shard {}: {report}", self.config.id.0);
         }
         self.stats.journal_recovered(&report);
-        self.boot().damages = report.unknown_damages();
+        self.boot().damages = report.unknown_damages;
+        self.boot().is_journal_new = report.created;
         for lost in report.damage.iter().filter_map(|damage| damage.lost) {
             let frames = self.boot().frames.entry(lost.log).or_default();
             frames.lost.push(lost.from..=lost.to);
@@ -331,7 +338,8 @@ impl Shard {
             .collect();
         for log in unknown {
             let frames = self.boot().frames.remove(&log).expect("just seen");
-            if !frames.is_dropped {
+            let is_told_only = frames.replay.iter().all(|frame| matches!(frame, Replay::Ended { .. }));
+            if !frames.is_dropped && !is_told_only {
                 // Its topic was deleted, and the power went before this shard heard of it: the metadata is durable first.
                 tracing::info!("{log}: the journal has frames of a topic that was deleted; they are dropped");
             }
@@ -526,12 +534,15 @@ impl Shard {
             frames: std::mem::take(&mut frames.replay),
             lost: std::mem::take(&mut frames.lost),
             // The metadata log says itself when something is missing: nothing may be read without it.
-            may_have_lost: frames.damages < damages && log != LogId::METADATA,
+            may_have_lost: (frames.damages < damages || frames.lost_control) && log != LogId::METADATA,
         };
         let now = self.now;
+        let registration = self.image.partition(log);
+        let epoch_max = registration.map_or(LeaderEpoch::MAX, |registration| registration.leader_epoch);
         let Stage::Booting(boot) = &mut self.stage else {
             unreachable!("the start is not over")
         };
+        let may_have_gaps = boot.is_journal_new;
         let log_boot = boot.logs.get_mut(&log).expect("it is being recovered");
         let starts = boot.kafka_starts.as_ref();
         let kafka_start = starts.and_then(|starts| starts.get(&log_boot.dir).copied());
@@ -545,6 +556,8 @@ impl Shard {
             entries: &log_boot.entries,
             kafka_start,
             journaled,
+            epoch_max,
+            may_have_gaps,
         };
         Recovering::new(seed, &mut self.files)
     }
@@ -713,6 +726,7 @@ impl Shard {
         let log_boot = self.boot().logs.remove(&id).expect("it is being recovered");
         let frames = self.boot().frames.remove(&id);
         self.dirty_bytes += log.dirty_bytes() as u64;
+        self.journal.recovered(id, log.end());
         self.journal.applied(id, log.applied());
         let high_watermark = log.durable();
         let image = self.image.clone();
@@ -831,12 +845,24 @@ impl Shard {
 }
 
 impl Boot {
+    /// Damaged frames were of this log: a log that is there up to where it ended lost nothing of them.
+    fn fold_end(&mut self, ended: journal::Ended) {
+        let frames = self.frames.entry(ended.log).or_default();
+        frames.lost_control |= ended.lost_control;
+        if let Some(end) = ended.end {
+            frames.replay.push(Replay::Ended { end });
+        }
+    }
+
     fn fold(&mut self, replayed: Replayed) {
         let Replayed { ticket, frame, damages } = replayed;
         let frames = self.frames.entry(frame.log).or_default();
         frames.damages = damages;
         if !matches!(frame.body, Body::Append(_)) {
             frames.control = ticket;
+        }
+        if matches!(frame.body, Body::Restate { .. }) {
+            frames.lost_control = false;
         }
         match replay_of(frame.body) {
             Some(replay) => frames.replay.push(replay),

@@ -11,6 +11,9 @@ use super::Shard;
 use super::disk::Op;
 use super::effect::{DiskError, DiskOp, DiskReply, File};
 
+/// So long after its last commit a journal proves that one. A busy one never does, since each commit proves those before it.
+const CLOSE_CHAIN_US: u64 = 100_000;
+
 /// Invariant: tickets in `appends` and in `controls` rise.
 pub struct Committing {
     pub(super) ring: File,
@@ -25,6 +28,8 @@ pub struct Committing {
     /// When a topic's flush.ms is over.
     pub(super) flush_at_us: Option<u64>,
     flush_wanted: bool,
+    /// When the newest commit was complete.
+    completed_us: u64,
 }
 
 struct Queued {
@@ -71,6 +76,7 @@ impl Committing {
             controls: VecDeque::new(),
             flush_at_us: None,
             flush_wanted: false,
+            completed_us: 0,
         }
     }
 
@@ -253,7 +259,25 @@ impl Shard {
         }
     }
 
+    /// When the chain is to be closed, if nothing comes before that.
+    pub(super) fn close_chain_at_us(&self) -> Option<u64> {
+        let is_open = self.has_journal && self.commit.failed.is_none() && self.journal.is_open();
+        is_open.then_some(self.commit.completed_us + CLOSE_CHAIN_US)
+    }
+
+    /// Once after the last commit of a busy time: what it holds was acknowledged, and damage in it must not pass for a commit that
+    /// was never complete.
+    pub(super) fn close_chain_if_due(&mut self) {
+        if self.close_chain_at_us().is_some_and(|at_us| at_us <= self.now.mono_us) {
+            // Without room for it now, it is tried again after as long.
+            self.commit.completed_us = self.now.mono_us;
+            self.journal.close_chain();
+            self.stats.chains_closed += u64::from(self.journal.has_pending());
+        }
+    }
+
     fn commit_completed(&mut self) {
+        self.commit.completed_us = self.now.mono_us;
         let progress = self.journal.commit_done();
         self.progressed(progress);
         self.write_waiting_recovery_points();

@@ -28,6 +28,7 @@ counters! {
     commits_then_synced: "commit flushed with plain ones before it",
     flushes: "flush of plain commits",
     superblocks: "superblock written",
+    chains_closed: "chain closed",
     laps: "ring gone round",
     carried: "set carried forward",
     appends_blocked: "append waited for room",
@@ -76,6 +77,7 @@ counters! {
     unflushed_lost: "recovery: unflushed commits lost",
     superblocks_mended: "recovery: superblock mended",
     journal_damages: "recovery: journal damage reported",
+    damages_attributed: "recovery: damage put down to logs",
     logs_recovered: "recovery: log recovered",
     points_used: "recovery: recovery point used",
     point_copies_damaged: "recovery: one copy of a recovery point damaged",
@@ -105,6 +107,7 @@ impl Stats {
         self.unflushed_lost += u64::from(report.unflushed_bytes_lost > 0);
         self.superblocks_mended += u64::from(report.superblock_mended);
         self.journal_damages += report.damage.len() as u64;
+        self.damages_attributed += report.damage.iter().filter(|damage| damage.is_attributed).count() as u64;
     }
 
     pub(super) fn log_recovered(&mut self, recovered: &Recovered) {

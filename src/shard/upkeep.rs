@@ -68,6 +68,7 @@ impl Shard {
             Some(self.upkeep.next_tick_us),
             blocked,
             self.commit.flush_at_us,
+            self.close_chain_at_us(),
             self.folders_deadline(),
         ]
         .into_iter()
@@ -95,6 +96,7 @@ impl Shard {
         if self.is_stopping() {
             return self.stop_may_go_on();
         }
+        self.close_chain_if_due();
         if self.now.mono_us < self.upkeep.next_tick_us {
             return;
         }

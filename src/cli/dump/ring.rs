@@ -7,8 +7,8 @@ use bytes::Bytes;
 
 use super::DumpError;
 use super::batches::{Detail, show_records};
-use crate::journal::format::{COMMIT_HEADER_BYTES, CommitHeader, Superblock, SuperblockRead};
-use crate::journal::{BLOCK, Body, RING_START, RingPosition, frame};
+use crate::journal::format::{CommitHeader, Superblock, SuperblockRead};
+use crate::journal::{BLOCK, Body, RING_START, RingPosition, frame, recent};
 use crate::record::StampedBatch;
 
 pub fn show(file: &mut File, records: bool, out: &mut impl Write) -> Result<(), DumpError> {
@@ -70,7 +70,16 @@ impl Ring<'_> {
 
     fn show_frames(&mut self, commit: &CommitHeader, records: bool, out: &mut impl Write) -> Result<(), DumpError> {
         let bytes = self.read(commit.position, commit.ring_bytes())?;
-        let mut at = COMMIT_HEADER_BYTES;
+        match commit.list_in(&bytes, self.superblock.nonce) {
+            Some((_, list)) => {
+                for entry in recent::decode(list, commit.sequence) {
+                    writeln!(out, "  before it: {entry}")?;
+                }
+            }
+            None if commit.list.is_some() => writeln!(out, "  its list of earlier changes is torn or damaged")?,
+            None => {}
+        }
+        let mut at = commit.frames_at();
         for _ in 0..commit.frames {
             let rest = bytes.slice(at.min(bytes.len())..);
             let Some(decoded) = frame::decode(&rest, self.superblock.nonce) else {
@@ -114,6 +123,7 @@ mod tests {
     use std::io::Write as _;
 
     use super::*;
+    use crate::journal::format::COMMIT_HEADER_BYTES;
     use crate::journal::{Append, Config, Frame, Journal};
     use crate::record::BatchBuilder;
     use crate::types::{LogId, ShardId};
@@ -194,7 +204,7 @@ mod tests {
         file.seek(SeekFrom::Start(RING_START + COMMIT_HEADER_BYTES as u64 + 20))
             .unwrap();
         file.write_all(&[0xFF]).unwrap();
-        assert!(dump(&mut file).contains("no frame 80 bytes into the commit: torn or damaged"));
+        assert!(dump(&mut file).contains("no frame 96 bytes into the commit: torn or damaged"));
     }
 
     #[test]
