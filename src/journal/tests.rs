@@ -1137,7 +1137,7 @@ fn a_ring_of_version_1_is_read() {
     };
     let mut frames = bytes::BytesMut::new();
     let checksum = frame::encode_header(&frame, binding, &mut frames);
-    let mut header = vec![0; 80];
+    let mut header = [0; 80];
     header[..4].copy_from_slice(b"TIDC");
     header[8] = 1;
     header[12] = 1;

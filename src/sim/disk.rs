@@ -477,24 +477,6 @@ impl SimDisk {
         }
     }
 
-    /// `position` in a segment, or the first byte behind it that its batch's CRC or length protects: Kafka's format leaves
-    /// base offset and leader epoch bare.
-    pub fn protected(&self, path: &str, position: usize) -> usize {
-        let Ok(Node::File(i)) = self.find(path) else {
-            return position;
-        };
-        let live = &self.inodes[i].live;
-        let mut at = 0;
-        while let Some(length) = live.get(at + 8..at + 12) {
-            let size = 12 + u32::from_be_bytes(length.try_into().expect("4 bytes")) as usize;
-            if position < at + size {
-                return position.max(at + 21).min(live.len() - 1);
-            }
-            at += size;
-        }
-        position
-    }
-
     /// Flips one bit of a file, on the device too. False when the file is not that long.
     pub fn flip(&mut self, path: &str, position: usize, bit: u8) -> bool {
         let Ok(Node::File(i)) = self.find(path) else {
@@ -527,6 +509,33 @@ impl SimDisk {
             sector.fill(0);
         }
         changed
+    }
+
+    /// A stretch of a file holds something else, on the device too. False when it holds that already, or the file is not that long.
+    pub fn overwrite(&mut self, path: &str, position: usize, content: &[u8]) -> bool {
+        let Ok(Node::File(i)) = self.find(path) else {
+            return false;
+        };
+        let inode = &mut self.inodes[i];
+        let mut changed = false;
+        for bytes in [&mut inode.live, &mut inode.durable] {
+            let Some(stretch) = bytes.get_mut(position..position + content.len()) else {
+                return false;
+            };
+            changed |= stretch != content;
+            stretch.copy_from_slice(content);
+        }
+        changed
+    }
+
+    /// A file ends earlier than it did, on the device too.
+    pub fn shorten(&mut self, path: &str, len: usize) {
+        if let Ok(Node::File(i)) = self.find(path) {
+            let inode = &mut self.inodes[i];
+            inode.live.truncate(len);
+            inode.durable.truncate(len);
+            inode.dirty.retain(|sector| *sector < len / SECTOR);
+        }
     }
 
     /// Content of a file, as far as it goes.

@@ -11,11 +11,14 @@ pub mod oracle;
 mod situations;
 pub mod world;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+
+use bytes::Bytes;
 
 use crate::config::BrokerConfig;
-use crate::journal::RING_START;
-use crate::journal::format::{Superblock, SuperblockRead};
+use crate::journal::format::{CommitHeader, Superblock, SuperblockRead};
+use crate::journal::{RING_START, frame};
 use crate::log::{INDEX_SUFFIX, RECOVERY_POINT};
 use crate::shard::effect::{BLOCK_BYTES, DiskOp};
 use crate::shard::{format, ring_path};
@@ -53,6 +56,7 @@ pub const SOMETIMES: &[&str] = &[
     "bit flipped in a recovery point",
     "bit flipped in a segment",
     "bit flipped in an index file",
+    "chain closed",
     "checkpoint failed",
     "clean stop",
     "clock jumped ahead",
@@ -68,6 +72,7 @@ pub const SOMETIMES: &[&str] = &[
     "disk found full",
     "disk full",
     "duplicate batch not stored",
+    "failed operation took effect",
     "fetch answered with nothing new",
     "file cannot be written",
     "fetch found what was read ahead",
@@ -108,6 +113,7 @@ pub const SOMETIMES: &[&str] = &[
     "recovery: closed segment scanned, for want of its index file",
     "recovery: frame replayed",
     "recovery: frames of a deleted topic dropped",
+    "recovery: damage put down to logs",
     "recovery: journal damage reported",
     "recovery: log damage reported",
     "recovery: log offline",
@@ -124,6 +130,7 @@ pub const SOMETIMES: &[&str] = &[
     "ring gone round",
     "segment deleted",
     "segment rolled",
+    "segment truncated",
     "sequence lost with the power",
     "set carried forward",
     "shard sealed",
@@ -132,6 +139,9 @@ pub const SOMETIMES: &[&str] = &[
     "sector of an index file lost",
     "sealing for another number of shards failed",
     "stop while starting",
+    "stretch of a journal lost",
+    "stretch of a segment misdirected",
+    "stretch of a segment zeroed",
     "superblock damaged",
     "superblock written",
     "time looked up",
@@ -740,20 +750,34 @@ impl History {
             let path = path.clone();
             return self.damage_journal(&path, len);
         }
-        let mut position = self.world.random.below(len) as usize;
         if !path.ends_with(".log") {
-            let path = path.clone();
+            let (path, position) = (path.clone(), self.world.random.below(len) as usize);
             return self.damage_side_file(&path, position);
         }
-        position = self.world.disk.protected(path, position);
-        let bit = self.world.random.below(8) as u8;
-        if !self.world.disk.flip(path, position, bit) {
+        let position = self.world.random.below(len) as usize;
+        let what = match self.world.random.below(6) {
+            0 => self.overwrite(path, position, len, None),
+            1 => {
+                let from = self.world.random.below(len) as usize;
+                self.overwrite(path, position, len, Some(from))
+            }
+            2 => {
+                self.world.disk.shorten(path, position);
+                Some("segment truncated")
+            }
+            _ => {
+                let bit = self.world.random.below(8) as u8;
+                let is_flipped = self.world.disk.flip(path, position, bit);
+                is_flipped.then_some("bit flipped in a segment")
+            }
+        };
+        let Some(what) = what else {
             return false;
-        }
-        self.world
-            .note(|| format!("bit {bit} of byte {position} of {path} flipped"));
-        self.world.count("bit flipped in a segment");
-        self.oracle.damaged(false);
+        };
+        self.world.note(|| format!("{what}: {path} at {position} of {len}"));
+        self.world.count(what);
+        let logs = self.logs_of_folder(path);
+        self.oracle.damaged(&logs);
         self.is_damaged = true;
         true
     }
@@ -811,7 +835,69 @@ impl History {
         (random.below(2) * half + random.below(u64::from(length).clamp(1, half.max(1)))) as usize
     }
 
-    /// A bit or a sector of a journal: where it was written last, since most of it is of no use any more.
+    /// Some sectors of a file are zeros, or those of another place of it.
+    fn overwrite(&mut self, path: &str, position: usize, len: u64, from: Option<usize>) -> Option<&'static str> {
+        let sectors = 1 + self.world.random.below(24) as usize;
+        let position = position / SECTOR * SECTOR;
+        let from = from.map(|from| from / SECTOR * SECTOR);
+        let count = (sectors * SECTOR).min(len as usize - position.max(from.unwrap_or(0)));
+        let content = match from {
+            Some(from) => self.world.disk.content(path, from..from + count).to_vec(),
+            None => vec![0; count],
+        };
+        let is_changed = self.world.disk.overwrite(path, position, &content);
+        is_changed.then_some(match from {
+            Some(_) => "stretch of a segment misdirected",
+            None => "stretch of a segment zeroed",
+        })
+    }
+
+    /// The logs whose files lie in the folder of `path`, in any of the topics of its name.
+    fn logs_of_folder(&self, path: &str) -> BTreeSet<LogId> {
+        let folder = path.split('/').next().unwrap_or_default();
+        let is_of = |log: &LogId| {
+            let topic = self.topics.ids.iter().position(|id| *id == Some(log.topic));
+            topic.is_none_or(|topic| folder.starts_with(&format!("{}-{}", self.topics.names[topic], log.partition)))
+        };
+        self.oracle.logs().filter(is_of).collect()
+    }
+
+    /// The logs of which a frame lies there in a journal.
+    fn logs_in_journal(&self, path: &str, range: &Range<u64>) -> BTreeSet<LogId> {
+        let content = self
+            .world
+            .disk
+            .content(path, 0..self.world.disk.len(path).unwrap_or(0) as usize);
+        let ring = &content[RING_START as usize..];
+        let copies = content.chunks(BLOCK_BYTES as usize).take(2).map(Superblock::decode);
+        let nonce = copies.into_iter().find_map(|copy| match copy {
+            SuperblockRead::Valid(superblock) => Some(superblock.nonce),
+            _ => None,
+        });
+        let mut logs = BTreeSet::new();
+        for at in (0..ring.len()).step_by(BLOCK_BYTES as usize) {
+            let Some((header, _)) = nonce.and_then(|nonce| CommitHeader::decode(&ring[at..], nonce)) else {
+                continue;
+            };
+            let around = [&ring[at..], &ring[..at]].concat();
+            let commit = Bytes::from(around).slice(..(header.length as usize).min(ring.len()));
+            let mut within = header.frames_at();
+            while let Some(frame) = commit
+                .get(within..)
+                .and_then(|_| frame::decode(&commit.slice(within..), nonce.expect("a header was read with it")))
+            {
+                let place = |offset: usize| RING_START + ((at + offset) % ring.len()) as u64;
+                let overlaps = (within..within + frame.ring_bytes).any(|offset| range.contains(&place(offset)));
+                if overlaps {
+                    logs.insert(frame.frame.log);
+                }
+                within += frame.ring_bytes;
+            }
+        }
+        logs
+    }
+
+    /// A bit, a sector or a stretch of a journal: where it was written last, since most of it is of no use any more.
     fn damage_journal(&mut self, path: &str, len: u64) -> bool {
         let choice = self.world.random.below(8);
         let mut writes: Vec<RingWrite> = self.world.ring_writes(path).copied().collect();
@@ -833,34 +919,53 @@ impl History {
             // The power tore the other one a moment ago: these would be two faults.
             return false;
         }
+        let sector = SECTOR as u64;
+        let from = position / sector * sector;
+        let how = self.world.random.below(4);
+        let bit = self.world.random.below(8) as u8;
+        let sectors = 1 + self.world.random.below(24) * u64::from(!is_superblock);
+        let range = match how {
+            0 | 1 => position..position + 1,
+            2 => from..from + sector,
+            _ => from..(from + sectors * sector).min(len),
+        };
+        let logs = self.logs_in_journal(path, &range);
         let at = position as usize;
-        let range = match self.world.random.below(2) {
-            0 => {
-                let bit = self.world.random.below(8) as u8;
-                if !self.world.disk.flip(path, at, bit) {
-                    return false;
-                }
-                self.world.note(|| format!("bit {bit} of byte {at} of {path} flipped"));
-                self.world.count("bit flipped in a journal");
-                position..position + 1
-            }
+        let what = match how {
+            0 | 1 => self
+                .world
+                .disk
+                .flip(path, at, bit)
+                .then_some("bit flipped in a journal"),
+            2 => self
+                .world
+                .disk
+                .lose_sector(path, at)
+                .then_some("sector of a journal lost"),
             _ => {
-                if !self.world.disk.lose_sector(path, at) {
-                    return false;
-                }
-                self.world.note(|| format!("the sector of byte {at} of {path} is lost"));
-                self.world.count("sector of a journal lost");
-                let sector = SECTOR as u64;
-                position / sector * sector..(position / sector + 1) * sector
+                let zeros = vec![0; (range.end - range.start) as usize];
+                let is_changed = self.world.disk.overwrite(path, range.start as usize, &zeros);
+                is_changed.then_some("stretch of a journal lost")
             }
         };
+        let Some(what) = what else {
+            return false;
+        };
+        self.world.note(|| format!("{what}: {range:?} of {path}, of {logs:?}"));
+        self.world.count(what);
         if is_superblock {
             // What there are two for: it excuses nothing.
             self.world.count("superblock damaged");
             return true;
         }
-        let may_look_torn = self.flushes_later || self.world.may_look_torn(path, &range);
-        self.oracle.damaged(may_look_torn);
+        if self.flushes_later || self.world.may_look_torn(path, &range) {
+            self.oracle.may_look_torn();
+        }
+        if range.end - range.start > sector {
+            // More commits than what is left says something of.
+            self.oracle.suspects_all();
+        }
+        self.oracle.damaged(&logs);
         self.is_damaged = true;
         true
     }

@@ -3,7 +3,7 @@
 //! Each record carries a number of its own, and its value follows from that number, so that a record found anywhere says who
 //! sent it, when, and whether a byte of it changed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::types::{LogId, Offset, Random, TopicId};
 
@@ -32,8 +32,10 @@ struct LogTruth {
     high_watermark: Offset,
     /// The topic was deleted, or its deletion was asked for.
     deleted: bool,
-    /// A device that damages what it holds was part of the history: an error in place of a record is right.
+    /// The device damaged something of this log: an error in place of a record is right.
     damaged: bool,
+    /// Nobody can say that it lost nothing: it may take no records.
+    suspected: bool,
 }
 
 /// What the broker said of damage, in any of its lives.
@@ -56,7 +58,8 @@ pub struct Oracle {
     kept_ms: BTreeMap<TopicId, i64>,
     /// Something that was acknowledged may be gone by right.
     pub has_forgotten: bool,
-    has_damage: bool,
+    /// Any log may be suspected, also one that nothing is known of.
+    suspects_all: bool,
     /// The last damage was in a journal, where it may be taken for a commit that was never complete.
     may_look_torn: bool,
     pub acked_records: u64,
@@ -276,13 +279,31 @@ impl Oracle {
         self.logs.get(&log).is_some_and(|truth| truth.deleted)
     }
 
-    /// The device damaged what it holds.
-    pub fn damaged(&mut self, may_look_torn: bool) {
-        self.has_damage = true;
-        self.may_look_torn = may_look_torn;
+    /// The device damaged what it holds of these logs.
+    pub fn damaged(&mut self, logs: &BTreeSet<LogId>) {
+        for log in logs {
+            let truth = self.logs.entry(*log).or_default();
+            (truth.damaged, truth.suspected) = (true, true);
+        }
+    }
+
+    /// The device damaged a journal so that nobody can say which logs lost something.
+    pub fn suspects_all(&mut self) {
+        self.suspects_all = true;
+    }
+
+    /// The device damaged a journal where that may be taken for a commit that was never complete.
+    pub fn may_look_torn(&mut self) {
+        self.may_look_torn = true;
+        self.suspects_all = true;
         for truth in self.logs.values_mut() {
             truth.damaged = true;
         }
+    }
+
+    /// Logs that nobody deleted.
+    pub fn logs(&self) -> impl Iterator<Item = LogId> + '_ {
+        self.logs.keys().copied()
     }
 
     /// The last commit of a journal was taken for torn, and it may have been damaged instead.
@@ -316,10 +337,9 @@ impl Oracle {
         }
     }
 
-    /// It may take no records: it lost some, or nobody can say that it had none.
+    /// It may take no records: it lost some, or nobody can say that it did not.
     pub fn may_be_read_only(&self, log: LogId) -> bool {
-        let truth = self.logs.get(&log);
-        self.has_damage && truth.is_none_or(|truth| truth.damaged || truth.acked.is_empty())
+        self.suspects_all || self.logs.get(&log).is_some_and(|truth| truth.suspected)
     }
 
     /// Logs whose content is still promised.
@@ -347,7 +367,9 @@ impl Oracle {
             return;
         }
         assert!(
-            start <= truth.start_max || !self.retains_all_of(log) || reported.log || reported.journal,
+            start <= truth.start_max
+                || !self.retains_all_of(log)
+                || truth.damaged && (reported.log || reported.journal),
             "{log}: starts at {start}, nothing beyond {} was to go",
             truth.start_max
         );
@@ -381,7 +403,7 @@ impl Oracle {
             .range(start..)
             .find(|(offset, _)| !found.contains_key(offset));
         assert!(
-            missing.is_none() || reported.log,
+            missing.is_none() || truth.damaged && reported.log,
             "{log}: {missing:?} is gone after damage, and nobody was told"
         );
         let mut last_of_producer: BTreeMap<usize, RecordNumber> = BTreeMap::new();

@@ -11,7 +11,7 @@ use crate::log::side_files;
 use crate::record::{BatchBuilder, Header};
 use crate::shard::effect::{DiskOp, DiskReply};
 use crate::shard::{owner, ring_path};
-use crate::types::{ConnId, LogId, Offset, TopicId, Uuid};
+use crate::types::{ConnId, LogId, Offset, ShardId, TopicId, Uuid};
 use crate::wire::api::Request;
 use crate::wire::frame;
 use crate::wire::offsets::*;
@@ -272,6 +272,25 @@ impl Script {
     }
 
     /// Puts a folder that says that it is this topic's.
+    /// Where the frames of a topic's appends lie in a journal.
+    fn appends(&self, ring: &str, id: TopicId) -> Vec<usize> {
+        let content = self.world.disk.content(ring, 0..1 << 20);
+        let is_append = |at: &usize| content[at + 4] == 1 && content[at + 16..at + 32] == id.0;
+        (0..content.len() - 72).step_by(8).filter(is_append).collect()
+    }
+
+    /// A topic of one partition, on this shard.
+    fn topic_on(&mut self, prefix: &str, shard: u16) -> TopicId {
+        for n in 0..100 {
+            let topic = self.create(&format!("{prefix}{n}"), 1);
+            if owner(LogId { topic, partition: 0 }, SHARDS).0 == shard {
+                return topic;
+            }
+            self.delete(topic);
+        }
+        panic!("no id falls to shard {shard}");
+    }
+
     fn put_folder(&mut self, path: &str, id: TopicId) {
         self.perform(DiskOp::CreateDir { path: path.into() });
         let content = side_files::partition_metadata(id);
@@ -486,9 +505,8 @@ fn the_last_frame_of_a_log_is_damaged() {
             partition: 0,
         };
         let ring = ring_path(owner(log, SHARDS));
-        let content = script.world.disk.content(&ring, 0..1 << 20);
-        let last = content.windows(id.0.len()).rposition(|bytes| bytes == id.0);
-        let position = last.expect("it was produced to") + behind;
+        let last = *script.appends(&ring, id).last().expect("it was produced to");
+        let position = last + 16 + behind;
         assert!(script.world.disk.flip(&ring, position, 0));
         script.restart();
         assert_eq!(script.fetch(id, 0), Ok(vec![0, 1]));
@@ -859,5 +877,68 @@ fn a_fast_fill_leaves_the_reserve_alone() {
         );
         let kept: usize = (0..3).map(|partition| script.fetch(id, partition).unwrap().len()).sum();
         assert_eq!(kept, taken, "seed {seed}");
+    }
+}
+
+/// One sector of a journal is lost, of a log that goes on. The logs that were quiet before and after lost nothing.
+#[test]
+fn a_lost_sector_of_a_journal_stops_nobody_else() {
+    let mut script = Script::start(1);
+    let quiet: Vec<TopicId> = (0..6).map(|n| script.topic_on(&format!("quiet{n}x"), 1)).collect();
+    let busy = script.topic_on("busy", 1);
+    for id in &quiet {
+        script.produce(*id, 0).unwrap();
+    }
+    for _ in 0..5 {
+        script.produce(busy, 0).unwrap();
+    }
+    script.kill();
+    let ring = ring_path(ShardId(1));
+    let appends = script.appends(&ring, busy);
+    assert!(script.world.disk.lose_sector(&ring, appends[appends.len() - 3]));
+    script.restart();
+    for id in &quiet {
+        assert_eq!(script.fetch(*id, 0), Ok(vec![0]));
+        assert_eq!(script.produce(*id, 0), Ok(1));
+    }
+    // What it lost is said where it was; what is around it is there.
+    assert_eq!(script.fetch(busy, 0), Err(ErrorCode::CorruptMessage));
+    assert_eq!(script.produce(busy, 0), Ok(5));
+    script.kill();
+    assert_eq!(script.counted("recovery: log damage reported"), 1);
+    assert_eq!(script.counted("recovery: log made read-only"), 0);
+    assert!(script.counted("recovery: damage put down to logs") > 0);
+}
+
+/// The broker was idle for a moment: the record that was produced last is proved, and damage to it is no torn commit.
+#[test]
+fn the_last_record_before_an_idle_moment_is_not_replaced() {
+    for is_idle in [false, true] {
+        let mut script = Script::start(1);
+        let (id, other) = (script.topic_on("t", 1), script.topic_on("other", 1));
+        script.produce(other, 0).unwrap();
+        script.pass(1_000);
+        for offset in 0..2 {
+            assert_eq!(script.produce(id, 0), Ok(offset));
+        }
+        let before = script.world.effects();
+        script.pass(if is_idle { 5_000 } else { 10 });
+        assert!(
+            script.world.effects() - before < 200,
+            "an idle broker does not write for ever"
+        );
+        script.kill();
+        let ring = ring_path(ShardId(1));
+        let last = *script.appends(&ring, id).last().unwrap();
+        assert!(script.world.disk.flip(&ring, last + 500, 3));
+        script.restart();
+        assert_eq!(script.fetch(id, 0), Ok(vec![0]));
+        let expected = match is_idle {
+            true => Err(ErrorCode::KafkaStorageError),
+            false => Ok(1),
+        };
+        assert_eq!(script.produce(id, 0), expected, "its offset was another's");
+        assert_eq!(script.produce(other, 0), Ok(1));
+        script.kill();
     }
 }

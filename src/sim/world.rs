@@ -84,6 +84,7 @@ pub struct RingWrite {
     at_us: u64,
     pub position: u64,
     pub len: u64,
+    is_done: bool,
 }
 
 impl RingWrite {
@@ -348,15 +349,24 @@ impl World {
         self.ring_writes.get(path).into_iter().flatten()
     }
 
-    /// What lies there in a journal may look like a commit that was never complete: only a commit behind it proves that it
-    /// was, and the last one may not have arrived.
+    /// What lies there in a journal may look like a commit that was never complete: only a complete commit behind it proves that
+    /// it was.
     pub fn may_look_torn(&self, path: &str, range: &Range<u64>) -> bool {
         let commits = || self.ring_writes(path).filter(|write| !write.is_superblock());
         let newest = commits().map(|write| write.at_us).next();
+        let is_complete = commits()
+            .filter(|write| Some(write.at_us) == newest)
+            .all(|write| write.is_done);
         let before = commits().map(|write| write.at_us).find(|at_us| Some(*at_us) != newest);
         commits()
-            .filter(|write| Some(write.at_us) == newest || Some(write.at_us) == before)
+            .filter(|write| Some(write.at_us) == newest || !is_complete && Some(write.at_us) == before)
             .any(|write| write.position < range.end && range.start < write.position + write.len)
+    }
+
+    /// How many effects were performed.
+    #[cfg(test)]
+    pub fn effects(&self) -> u64 {
+        self.effects_performed
     }
 
     /// The power will go when so many more effects are performed, a little after the next such moment.
@@ -470,6 +480,12 @@ impl World {
                     .remove(&(shard, op))
                     .expect("an operation completes once");
                 let result = self.perform_disk(&what);
+                if let (Ok(_), DiskOp::Write { file, position, .. }) = (&result, &what)
+                    && let Some(writes) = self.ring_writes.get_mut(&file.path)
+                {
+                    let issued = writes.iter_mut().find(|write| write.position == *position);
+                    issued.into_iter().for_each(|write| write.is_done = true);
+                }
                 self.round(shard, Some(Event::Disk { op, result }));
             }
             Item::Compute(shard, op, Compute::Run(job)) => {
@@ -483,6 +499,10 @@ impl World {
     fn perform_disk(&mut self, what: &DiskOp) -> Result<crate::shard::effect::DiskReply, DiskError> {
         if self.faults.io_error_one_in > 0 && self.random.below(self.faults.io_error_one_in) == 0 {
             self.count("input/output error");
+            // Nobody can tell from an error what was done.
+            if self.random.below(2) == 0 && self.disk.perform(what).is_ok() {
+                self.count("failed operation took effect");
+            }
             return Err(DiskError::Io {
                 message: "injected input/output error".into(),
             });
@@ -681,6 +701,7 @@ impl World {
                         at_us: self.now_us,
                         position: *position,
                         len: slices.iter().map(|slice| slice.len() as u64).sum(),
+                        is_done: false,
                     });
                 }
                 self.in_flight.insert((shard, op), of_shard(shard, what));
