@@ -12,6 +12,8 @@
 
 mod append;
 mod checkpoint;
+#[cfg(test)]
+mod damage_situations;
 mod disk_read;
 pub mod epochs;
 pub mod index;
@@ -21,6 +23,8 @@ mod lookup;
 mod model;
 mod place;
 mod point;
+#[cfg(test)]
+mod point_situations;
 mod prefix;
 pub mod producers;
 mod read;
