@@ -160,7 +160,7 @@ const KEYS: &[(NotHere, &[&str])] = &[
 pub fn not_here(key: &str) -> Option<NotHere> {
     let fits = |known: &&str| *known == key || (known.ends_with('.') && key.starts_with(*known));
     KEYS.iter()
-        .find(|(_, keys)| keys.iter().any(|known| fits(known)))
+        .find(|(_, keys)| keys.iter().any(&fits))
         .map(|(what, _)| *what)
 }
 
