@@ -258,7 +258,7 @@ impl Shard {
             );
             return Err(NotTaken::Refused);
         }
-        if self.commit.failed().is_some() {
+        if !self.metadata_log_takes_records() {
             return Err(NotTaken::Refused);
         }
         if !self.metadata_log_has_room(bytes) {
@@ -272,9 +272,13 @@ impl Shard {
 
     /// The metadata log may use what the journal keeps free for internal topics; it never waits for memory.
     pub(super) fn metadata_log_has_room(&self, bytes: u64) -> bool {
+        self.metadata_log_takes_records() && self.journal.room() >= bytes
+    }
+
+    /// Otherwise waiting brings nothing before a restart.
+    fn metadata_log_takes_records(&self) -> bool {
         let log = LogId::METADATA;
-        let takes_records = self.partition(log).is_online() && !self.parking.holds(log);
-        takes_records && self.commit.failed().is_none() && self.journal.room() >= bytes
+        self.partition(log).is_online() && !self.parking.holds(log) && self.commit.failed().is_none()
     }
 
     /// The journal was asked for room.
