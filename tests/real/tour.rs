@@ -18,7 +18,7 @@ mod java {
             let section = section.split("\n## ").next().unwrap();
             let lines: Vec<&str> = section.lines().collect();
             let is_command = |line: &&str| line.starts_with("    ");
-            let blocks = lines.chunk_by(|a, b| is_command(&a) == is_command(&b));
+            let blocks = lines.chunk_by(|a, b| is_command(a) == is_command(b));
             let commands = blocks.filter(|block| is_command(&block[0]));
             commands
                 .map(|block| block.iter().map(|line| line.trim().to_owned()).collect())

@@ -139,7 +139,7 @@ fn errors_do_not_repeat_all_that_was_sent() {
     neighbour.is_served();
     let grown = peak_mib(&broker) - before;
     // The frame, its names, the answer's, and the answer.
-    assert!(grown < 5 * (TOPICS * 32_000 >> 20), "{grown} MiB");
+    assert!(grown < 5 * ((TOPICS * 32_000) >> 20), "{grown} MiB");
 
     // Each name is looked up among the settings, and none of them is worth the guess at what was meant that others get.
     let topic = |number| CreatableTopic {
