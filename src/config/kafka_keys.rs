@@ -67,10 +67,6 @@ const KEYS: &[(NotHere, &[&str])] = &[
         &["metadata.log.dir", "cordoned.log.dirs"],
     ),
     (
-        Missing("a bound on inflating that can be set; here it is fixed"),
-        &["max.decompressed.message.bytes"],
-    ),
-    (
         Missing("dead letter queues of share groups, which are not available"),
         &["errors.deadletterqueue."],
     ),

@@ -160,6 +160,8 @@ pub(super) struct World {
     pub batches: Vec<Written>,
     /// What a client was told.
     pub acknowledged: Offset,
+    /// What the metadata says.
+    pub epoch_max: LeaderEpoch,
     pub durable_start: Offset,
     /// Nothing from here on was to be deleted.
     pub start_max: Offset,
@@ -221,6 +223,7 @@ impl World {
             durable_frames: 0,
             batches: Vec::new(),
             acknowledged: 0,
+            epoch_max: EPOCH,
             durable_start: 0,
             start_max: 0,
             point: None,
@@ -496,7 +499,7 @@ impl World {
                 frames: self.frames.clone(),
                 ..Default::default()
             },
-            epoch_max: EPOCH,
+            epoch_max: self.epoch_max,
             may_have_gaps: self.is_kafkas,
         };
         // Segments below the start are not scanned.

@@ -522,7 +522,7 @@ impl Recovering {
     }
 
     /// Whether offsets without a record are lost ones.
-    fn is_dense(&self) -> bool {
+    pub(super) fn is_dense(&self) -> bool {
         self.log.config.is_dense() && !self.may_have_gaps && !self.log.has_gaps
     }
 

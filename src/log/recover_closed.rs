@@ -248,9 +248,15 @@ impl Recovering {
 
     /// Between the segment that was placed last, or the log's start, and the one at `base` a file may be missing.
     fn check_gap(&mut self, base: Offset) {
-        let expected = self.closed.following.take().unwrap_or(self.next);
-        if expected < base {
-            self.missing(expected, base);
+        let following = self.closed.following.take();
+        let expected = following.unwrap_or(self.next);
+        if expected >= base {
+            return;
+        }
+        // In a log that is not dense only an index file says which segment followed.
+        match following.is_some() || self.is_dense() {
+            true => self.missing(expected, base),
+            false => self.log.has_gaps = true,
         }
     }
 

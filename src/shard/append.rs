@@ -267,11 +267,11 @@ impl Shard {
             }
             if lack == Lack::Room && !self.blocked.wants_room() {
                 self.blocked.bytes_wanted = batch.size_bytes as u64;
-                self.journal.want(self.journal_room_wanted(batch.size_bytes));
             }
             pending.state = Checked::Yes(batch);
             self.partition_mut(log).pending.push_front(pending);
             self.blocked.push(log, lack);
+            self.want_room();
             return Progress::Blocked;
         }
         self.append(log, pending.at, batch);
@@ -473,9 +473,7 @@ impl Shard {
             }
             self.advance_appends(log);
         }
-        if !self.blocked.wants_room() {
-            self.journal.want(0);
-        }
+        self.want_room();
     }
 
     fn append_done(&mut self, at: AppendSlot, outcome: AppendOutcome) {

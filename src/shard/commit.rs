@@ -108,17 +108,30 @@ impl Shard {
         fits && self.space.takes(bytes) && self.journal_room_wanted(bytes) <= self.journal.room()
     }
 
-    /// What the journal must have room for before a batch of this size is taken: a batch of the metadata log must not wait
-    /// behind producers.
-    pub(super) fn journal_room_wanted(&self, bytes: usize) -> u64 {
-        let ring_bytes = self.journal.config().ring_bytes;
-        bytes as u64 + (ring_bytes / 16).min(self.config.metadata_batch_bytes as u64)
+    /// What the journal must have room for before a batch of this size is taken: the metadata log must not wait behind
+    /// producers.
+    fn journal_room_wanted(&self, bytes: usize) -> u64 {
+        bytes as u64 + self.metadata_reserve().max(self.metadata_room_wanted())
+    }
+
+    /// What producers leave to the metadata log at any time.
+    fn metadata_reserve(&self) -> u64 {
+        (self.journal.config().ring_bytes / 16).min(self.config.metadata_batch_bytes as u64)
+    }
+
+    /// Tells the journal how much room whoever waits needs.
+    pub(super) fn want_room(&mut self) {
+        let wanted = match self.blocked.room_wanted() {
+            0 => self.metadata_room_wanted(),
+            bytes => self.journal_room_wanted(bytes as usize),
+        };
+        self.journal.want(wanted);
     }
 
     /// A larger batch never has room, however long it waits.
     pub(super) fn largest_batch_bytes(&self) -> u64 {
         let largest = self.journal.config().payload_bytes_max();
-        largest.saturating_sub(self.journal_room_wanted(0))
+        largest.saturating_sub(self.metadata_reserve())
     }
 
     /// Why no produce is taken at all, if so.

@@ -36,6 +36,8 @@ pub struct Metadata {
     waiting: VecDeque<(Offset, Asker, AdminReply)>,
     /// Requests whose records found no room in the journal: the first one decides anew when there is some, the others follow.
     undecided: VecDeque<Undecided>,
+    /// What the first of them needs, in bytes of the journal; 0 when none waits.
+    room_wanted: u64,
     /// By shard: the offset up to which it acts on the metadata.
     held: Vec<Offset>,
     has_failed: bool,
@@ -118,6 +120,7 @@ impl Metadata {
             registration,
             waiting: VecDeque::new(),
             undecided: VecDeque::new(),
+            room_wanted: 0,
             held: vec![-1; shards.into()],
             has_failed: false,
             bytes_since_snapshot: unsnapshotted.bytes,
@@ -165,6 +168,11 @@ impl Shard {
         self.metadata.as_ref().map_or(0, |metadata| metadata.undecided.len())
     }
 
+    /// What a group of metadata records waits for, in bytes of the journal.
+    pub(super) fn metadata_room_wanted(&self) -> u64 {
+        self.metadata.as_ref().map_or(0, |metadata| metadata.room_wanted)
+    }
+
     fn decide(&mut self, undecided: Undecided) {
         let asker = undecided.asker;
         let node_id = self.config.broker.node_id;
@@ -196,13 +204,17 @@ impl Shard {
                 })
             }
         };
+        self.metadata.as_mut().expect("seen above").room_wanted = 0;
         match self.append_metadata(&records) {
             Ok(()) => {}
             Err(NotTaken::NoRoom) if undecided.deadline_us > self.now.mono_us && !self.is_stopping() => {
                 let metadata = self.metadata.as_mut().expect("seen above");
                 return metadata.undecided.push_front(undecided);
             }
-            Err(_) => return self.answer(asker, Answer::Admin(Box::new(AdminReply::Unavailable))),
+            Err(_) => {
+                self.metadata.as_mut().expect("seen above").room_wanted = 0;
+                return self.answer(asker, Answer::Admin(Box::new(AdminReply::Unavailable)));
+            }
         }
         // Even an answer that changes nothing was made on what may not be durable yet.
         let metadata = self.metadata.as_mut().expect("seen above");
@@ -263,8 +275,9 @@ impl Shard {
         }
         if !self.metadata_log_has_room(bytes) {
             self.stats.metadata_groups_delayed += 1;
-            // For when it is tried again.
-            self.journal.want(bytes);
+            // Until then producers leave that much alone: they would take what comes free for ever.
+            self.metadata.as_mut().expect("it has the log").room_wanted = bytes;
+            self.want_room();
             return Err(NotTaken::NoRoom);
         }
         Ok(())
@@ -374,6 +387,7 @@ impl Shard {
         let Some(metadata) = &mut self.metadata else { return };
         metadata.has_failed = true;
         metadata.unpublished.clear();
+        metadata.room_wanted = 0;
         let undecided = std::mem::take(&mut metadata.undecided);
         let waiting = std::mem::take(&mut metadata.waiting)
             .into_iter()

@@ -190,6 +190,8 @@ pub struct World {
     /// No shard that stopped said that it could not write everything.
     pub was_clean: bool,
     queue: BTreeMap<(u64, u64), Item>,
+    /// Where in the queue each shard's next round is: one is enough, however many events asked for it.
+    next_rounds: BTreeMap<ShardId, (u64, u64)>,
     sequence: u64,
     in_flight: BTreeMap<(ShardId, OpId), DiskOp>,
     conns: BTreeMap<ConnId, Conn>,
@@ -228,6 +230,7 @@ impl World {
             fatal: None,
             was_clean: true,
             queue: BTreeMap::new(),
+            next_rounds: BTreeMap::new(),
             sequence: 0,
             in_flight: BTreeMap::new(),
             conns: BTreeMap::new(),
@@ -456,6 +459,7 @@ impl World {
         self.cut_at_effect = None;
         self.stalls_next = false;
         self.mesh_us.clear();
+        self.next_rounds.clear();
         self.queue
             .retain(|_, item| matches!(item, Item::Client(..) | Item::Connect(_)));
         for (conn, state) in std::mem::take(&mut self.conns) {
@@ -473,7 +477,10 @@ impl World {
             Item::Client(client, what) => to_client.push((client, what)),
             Item::Connect(client) => self.connect(client, to_client),
             Item::Event(shard, event) => self.round(shard, Some(event)),
-            Item::Round(shard) => self.round(shard, None),
+            Item::Round(shard) => {
+                self.next_rounds.remove(&shard);
+                self.round(shard, None);
+            }
             Item::Disk(shard, op) => {
                 let what = self
                     .in_flight
@@ -612,8 +619,15 @@ impl World {
             return;
         };
         if let Some(at_us) = shard_state.deadline() {
-            let delay = at_us.saturating_sub(self.now_us).max(1);
-            self.schedule(delay, Item::Round(shard));
+            let delay_us = at_us.saturating_sub(self.now_us).max(1);
+            if let Some(next) = self.next_rounds.get(&shard) {
+                if next.0 <= self.now_us + delay_us {
+                    return;
+                }
+                self.queue.remove(next);
+            }
+            self.schedule(delay_us, Item::Round(shard));
+            self.next_rounds.insert(shard, (self.now_us + delay_us, self.sequence));
         }
     }
 
