@@ -4,7 +4,7 @@
 
 use bytes::{Bytes, BytesMut};
 use libfuzzer_sys::fuzz_target;
-use tidemill::record::batch::{HEADER_BYTES, OUTSIDE_CRC_BYTES, PREFIX_BYTES};
+use tidemill::record::header::{HEADER_BYTES, OUTSIDE_CRC_BYTES, PREFIX_BYTES};
 use tidemill::record::crc::crc32c;
 use tidemill::record::scan::Depth;
 use tidemill::record::{Batch, Codec, Limits, Records, Scan, Stop};

@@ -4,7 +4,8 @@
 //! some length, the records are what they were, and only length, magic or offsets are damaged. If it is not, the header is
 //! believed as far as what comes behind agrees with it.
 
-use crate::record::batch::{HEADER_BYTES, check_crc};
+use crate::record::batch::check_crc;
+use crate::record::header::HEADER_BYTES;
 use crate::record::{Header, StampedBatch};
 use crate::types::Offset;
 

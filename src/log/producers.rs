@@ -14,8 +14,8 @@ use std::fmt;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use crate::error::ErrorCode;
-use crate::record::batch::{NO_SEQUENCE, NO_TIMESTAMP, add_sequence};
 use crate::record::crc::crc32c;
+use crate::record::header::{NO_SEQUENCE, NO_TIMESTAMP, add_sequence};
 use crate::record::varint::{read_int, read_long, write_int, write_long};
 use crate::record::{Header, Records, StampedBatch};
 use crate::types::{Offset, ProducerEpoch, ProducerId};

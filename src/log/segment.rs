@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::BufMut;
 
 use crate::record::Header;
-use crate::record::batch::{MAGIC, OUTSIDE_CRC_BYTES, PREFIX_BYTES};
+use crate::record::header::{MAGIC, OUTSIDE_CRC_BYTES, PREFIX_BYTES};
 use crate::types::{File, FileId, FileIds, LogId, Offset, Position};
 
 use super::LogConfig;

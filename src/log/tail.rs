@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 
-use crate::record::batch::Header;
+use crate::record::header::Header;
 use crate::types::{Offset, Position};
 
 /// Batches below this many bytes are copied into the arena.

@@ -4,10 +4,9 @@ use bytes::{BufMut, BytesMut};
 
 use crate::types::{LeaderEpoch, Offset, ProducerEpoch, ProducerId};
 
-use super::batch::{
-    Batch, HEADER_BYTES, Header, NO_PRODUCER_ID, NO_SEQUENCE, NO_TIMESTAMP, StampedBatch, TimestampType, seal,
-};
+use super::batch::{Batch, StampedBatch};
 use super::compress::{self, Compression};
+use super::header::{HEADER_BYTES, Header, NO_PRODUCER_ID, NO_SEQUENCE, NO_TIMESTAMP, TimestampType, seal};
 use super::varint;
 
 /// One batch in the making. Records get the offsets that follow one another.

@@ -11,14 +11,16 @@ pub mod build;
 pub mod compress;
 pub mod crc;
 pub mod error;
+pub mod header;
 pub mod read;
 pub mod scan;
 pub mod varint;
 mod walk;
 
-pub use batch::{Batch, Header, INFLATED_BYTES_MAX, Limits, StampedBatch, TimestampType};
+pub use batch::{Batch, INFLATED_BYTES_MAX, Limits, StampedBatch};
 pub use build::BatchBuilder;
 pub use compress::{Codec, Compression};
 pub use error::RecordError;
+pub use header::{Header, TimestampType};
 pub use read::{Record, Records};
 pub use scan::{Scan, Stop, View};

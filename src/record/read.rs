@@ -4,8 +4,9 @@ use bytes::Bytes;
 
 use crate::types::Offset;
 
-use super::batch::{HEADER_BYTES, Header, INFLATED_BYTES_MAX, StampedBatch, TimestampType};
+use super::batch::{INFLATED_BYTES_MAX, StampedBatch};
 use super::error::RecordError;
+use super::header::{HEADER_BYTES, Header, TimestampType};
 use super::varint::{read_int, read_long};
 use super::{compress, walk};
 

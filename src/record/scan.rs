@@ -2,8 +2,9 @@
 
 use bytes::Bytes;
 
-use super::batch::{HEADER_BYTES, Header, PREFIX_BYTES, StampedBatch, check_crc, check_offsets, size_of_batch};
+use super::batch::{StampedBatch, check_crc};
 use super::error::RecordError;
+use super::header::{HEADER_BYTES, Header, PREFIX_BYTES, check_offsets, size_of_batch};
 
 /// How closely a [`Scan`] looks at each batch.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -5,9 +5,9 @@
 //! attributes (unused), timestamp delta (64 bits), offset delta, key length (-1 for null) and key, value length (-1 for
 //! null) and value, header count, and for each header: key length and key, value length (-1 for null) and value.
 
-use super::batch::NO_TIMESTAMP;
 use super::compress::{Codec, Inflate};
 use super::error::RecordError;
+use super::header::NO_TIMESTAMP;
 use super::varint::{INT_BYTES_MAX, LONG_BYTES_MAX, read_int, read_long};
 
 /// What of a compressed batch is in memory at a time.

@@ -6,8 +6,8 @@ use bytes::BytesMut;
 
 use crate::error::ErrorCode;
 use crate::log::AppendError;
-use crate::record::batch::HEADER_BYTES;
 use crate::record::compress::inflate_memory_bytes;
+use crate::record::header::HEADER_BYTES;
 use crate::record::{Batch, Codec, Compression, Limits, RecordError};
 use crate::types::{ConnId, LogId, Offset, OpId};
 

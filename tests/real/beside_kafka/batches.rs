@@ -7,7 +7,7 @@
 //! format that its number names, from before there were batches.
 
 use bytes::{BufMut, Bytes, BytesMut};
-use tidemill::record::batch::{HEADER_BYTES, OUTSIDE_CRC_BYTES};
+use tidemill::record::header::{HEADER_BYTES, OUTSIDE_CRC_BYTES};
 use tidemill::record::scan::Depth;
 use tidemill::record::{BatchBuilder, Codec, Scan, crc::crc32c};
 
