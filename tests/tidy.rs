@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use tidemill::config::{SETTINGS, markdown_table};
+use tidemill::wire::{ApiKey, Versions};
 
 /// A file of the tree: its path from the root, and its text.
 struct Source {
@@ -89,6 +90,20 @@ fn the_readme_lists_the_settings_as_they_are() {
     if between_markers(&readme) != Some(markdown_table().trim()) {
         panic!("README.md: put the output of `tidemill settings --markdown` between {BEGIN} and {END}");
     }
+}
+
+#[test]
+fn the_readme_lists_the_apis_as_they_are() {
+    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+    let served = ApiKey::ALL
+        .iter()
+        .map(|api| (format!("{api:?}"), api.served()))
+        .filter(|(_, served)| *served != Versions::NONE)
+        .map(|(name, served)| match served.min == served.max {
+            true => (name, served.min.to_string()),
+            false => (name, format!("{}-{}", served.min, served.max)),
+        });
+    assert_eq!(apis_listed(&readme), served.collect());
 }
 
 const BEGIN: &str = "<!-- settings -->";
@@ -395,6 +410,22 @@ fn between_markers(readme: &str) -> Option<&str> {
     Some(table.trim())
 }
 
+/// Names and versions in the table of APIs, which has two of them in a row.
+fn apis_listed(readme: &str) -> BTreeMap<String, String> {
+    let rows = readme
+        .lines()
+        .skip_while(|line| !line.starts_with("| API |"))
+        .take_while(|line| line.starts_with('|'));
+    let mut listed = BTreeMap::new();
+    for row in rows.skip(2) {
+        let cells: Vec<&str> = row.split('|').map(str::trim).filter(|cell| !cell.is_empty()).collect();
+        for pair in cells.chunks_exact(2) {
+            listed.insert(pair[0].to_owned(), pair[1].to_owned());
+        }
+    }
+    listed
+}
+
 /// Whether `word` stands in the text and not as a part of a longer name.
 fn has_word(text: &str, word: &str) -> bool {
     text.match_indices(word).any(|(at, _)| {
@@ -596,6 +627,9 @@ mod each_check_bites {
             Some("x")
         );
         assert_eq!(between_markers("no table"), None);
+        let table = "| a | 9 |\n\n| API | Versions | | API | Versions |\n|---|---|---|---|---|\n| A | 0-1 | | B | 2 |\n\n| c | 3 |";
+        let listed = [("A", "0-1"), ("B", "2")].map(|(name, versions)| (name.to_owned(), versions.to_owned()));
+        assert_eq!(apis_listed(table), BTreeMap::from(listed));
     }
 
     #[test]
