@@ -203,7 +203,7 @@ fn console_consume(address: &str, topic: &str) -> Vec<Shown> {
         ]);
         printed
             .iter()
-            .for_each(|property| arguments.extend(["--property", property]));
+            .for_each(|property| arguments.extend(["--formatter-property", property]));
         let lines = kafka(&arguments);
         let prefixes = ["CreateTime:", "Partition:", "Offset:"];
         lines
@@ -260,7 +260,7 @@ mod java {
         arguments.extend(["--topic", "flights"]);
         properties
             .iter()
-            .for_each(|property| arguments.extend(["--property", property]));
+            .for_each(|property| arguments.extend(["--reader-property", property]));
         run_ok(command(&arguments).stdin(lines), TOOL_TIME);
 
         let theirs = console_consume(broker.address(), "flights");

@@ -285,7 +285,7 @@ fn of_a_folder_that_was_stopped() {
             lengthen(&last_segment(folder), &[0; 10_000]);
             NONE
         }),
-        case("half a batch behind the end", &["a batch is cut off"], |folder| {
+        case("half a batch behind the end", &["there is no intact batch"], |folder| {
             lengthen(&last_segment(folder), &batch(&["torn"])[..40]);
             NONE
         }),

@@ -236,7 +236,7 @@ fn a_claimed_length_takes_no_memory() {
 fn an_unknown_version_of_api_versions_is_answered_in_version_0() {
     let (_folder, broker, mut neighbour) = broker(&[]);
     let mut client = Client::connect(broker.address());
-    for version in [99, 5, -1] {
+    for version in [99, 6, -1] {
         // No tagged fields, and a body that nobody knows.
         client.send_request(API_VERSIONS, version, &[0, 1, 2, 3]);
         let answer = client.frame().unwrap();
@@ -247,7 +247,7 @@ fn an_unknown_version_of_api_versions_is_answered_in_version_0() {
         };
         assert_eq!(
             (versions.api_key, versions.min_version, versions.max_version),
-            (API_VERSIONS, 0, 4)
+            (API_VERSIONS, 0, 5)
         );
     }
     // And the connection goes on.

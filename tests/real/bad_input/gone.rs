@@ -1,9 +1,10 @@
 //! A data folder that somebody takes away from a running broker: it notices, says so, and ends with a failure.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::net::TcpStream;
 
-use crate::broker::{Broker, signal};
+use crate::broker::{Broker, signal, wait_for};
 use crate::client::{Client, Neighbour};
 
 const WORDS: &str = "was removed, moved or replaced while the broker ran";
@@ -42,7 +43,12 @@ fn a_stop_whose_folder_was_removed_is_not_called_clean() {
     let mut client = Client::connect(broker.address());
     client.create("topic", 1, &[]);
     client.append("topic", "gone");
-    fs::remove_dir_all(&data).unwrap();
+    // Again for as long as the broker makes files beside those that go.
+    wait_for("the end of the folder", || match fs::remove_dir_all(&data) {
+        Ok(()) => Some(()),
+        Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => None,
+        Err(error) => panic!("{error}"),
+    });
     signal("TERM", broker.pid());
     let log = broker.fails();
     assert!(log.contains("stopped, but not cleanly") || log.contains(WORDS), "{log}");
