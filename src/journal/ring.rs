@@ -844,6 +844,11 @@ impl Journal {
         self.superblocks_to_start = self.superblocks_to_start.saturating_sub(1);
     }
 
+    /// Whether a superblock of the start is still to be written: nothing else is before it.
+    pub fn is_starting(&self) -> bool {
+        self.superblocks_to_start > 0
+    }
+
     /// The last write of a clean stop, once nothing is pending or in flight; the next start then reads nothing else if no
     /// log needs a frame. Commits end here.
     pub fn close(&mut self) -> Option<SuperblockWrite> {

@@ -506,29 +506,31 @@ impl Shard {
     }
 }
 
+/// `1 partition`, `2 partitions`.
+fn counted(partitions: usize) -> String {
+    match partitions {
+        1 => "1 partition".into(),
+        _ => format!("{partitions} partitions"),
+    }
+}
+
 /// One line for each topic that was created, grown or deleted; one for all beyond [`TOPICS_TOLD_MAX`].
 fn tell_of_topics(delta: &Delta) {
     let mut lines: Vec<String> = Vec::new();
     let deleted = delta.deleted.iter();
     lines.extend(deleted.map(|topic| {
-        let partitions = topic.partitions.len();
-        format!(
-            "topic {} ({}) deleted, with {partitions} partitions",
-            topic.name, topic.id
-        )
+        let partitions = counted(topic.partitions.len());
+        format!("topic {} ({}) deleted, with {partitions}", topic.name, topic.id)
     }));
     for (at, created) in delta.created.iter().enumerate() {
         let topic = &created.topic;
         if at > 0 && delta.created[at - 1].topic.id == topic.id {
             continue;
         }
-        let (partitions, is_new) = (topic.partitions.len(), created.partition == 0);
+        let (partitions, is_new) = (counted(topic.partitions.len()), created.partition == 0);
         lines.push(match is_new {
-            true => format!(
-                "topic {} ({}) created, with {partitions} partitions",
-                topic.name, topic.id
-            ),
-            false => format!("topic {} has {partitions} partitions now", topic.name),
+            true => format!("topic {} ({}) created, with {partitions}", topic.name, topic.id),
+            false => format!("topic {} has {partitions} now", topic.name),
         });
     }
     let more = lines.len().saturating_sub(TOPICS_TOLD_MAX);

@@ -274,7 +274,9 @@ impl Shard {
     }
 
     fn files_written(&mut self) {
-        if self.commit.is_superblock_in_flight() || self.parking.is_removing() {
+        // A start that seals at once comes here before its own two superblocks are written, and the last one follows them.
+        let is_starting = self.commit.failed().is_none() && self.journal.is_starting();
+        if is_starting || self.commit.is_superblock_in_flight() || self.parking.is_removing() {
             return;
         }
         // Dropped, and the metadata that says so is durable: a start makes nothing of what it does not know.

@@ -29,6 +29,21 @@ fn trim(folder: &Path) {
     run_ok(trim.arg("trim").arg(folder), PATIENCE);
 }
 
+/// Also to the journals of every shard, though those of a shard with little to do are hardly begun when they end.
+#[test]
+fn a_trimmed_folder_was_stopped_cleanly() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = Broker::start(folder.path(), &[]);
+    let mut client = Client::connect(broker.address());
+    client.create(TOPIC, 4, &[]);
+    client.append(TOPIC, "record");
+    drop(client);
+    broker.stop();
+    trim(folder.path());
+    let log = Broker::start(folder.path(), &[]).stop();
+    assert!(!log.contains("unclean"), "{log}");
+}
+
 #[test]
 fn records_survive_every_change_of_the_number_of_shards() {
     if std::thread::available_parallelism().unwrap().get() < 2 {
