@@ -165,6 +165,31 @@ fn dump_says_what_is_wrong_with_a_file() {
     assert!(bad("notes.txt", b"hello").contains("no file that Tidemill writes"));
     let output = tidemill(&["dump", "/nowhere/x.log"]);
     assert_eq!(output.status.code(), Some(1));
+    let output = tidemill(&["dump", env!("CARGO_MANIFEST_DIR")]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("name one of the files in it"));
+}
+
+#[test]
+fn a_data_folder_that_is_a_file_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    std::fs::write(&file, "a note").unwrap();
+    let below = file.join("data");
+    for data in [&file, &below].map(|path| path.to_str().unwrap()) {
+        for command in [
+            &["serve", "--data-dir", data][..],
+            &["check", "--data-dir", data],
+            &["trim", data],
+        ] {
+            let output = tidemill(command);
+            let said = [output.stdout, output.stderr].concat();
+            let said = String::from_utf8(said).unwrap();
+            assert_eq!(output.status.code(), Some(1), "{command:?}: {said}");
+            assert!(said.contains(&format!("{data} is a file, or lies below one")), "{said}");
+        }
+    }
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "a note");
 }
 
 #[test]

@@ -55,7 +55,18 @@ pub(super) fn look(folder: &Path) -> Result<(), String> {
     match File::open(folder.join(LOCK_FILE)) {
         Ok(mut file) => lock_or_say(&mut file, folder),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(format!("cannot read {}/{LOCK_FILE}: {error}", folder.display())),
+        Err(error) => Err(cannot_read(folder, LOCK_FILE, &error)),
+    }
+}
+
+/// Why a file of the data folder cannot be read, in words: the folder itself may be none.
+pub(super) fn cannot_read(folder: &Path, file: &str, error: &std::io::Error) -> String {
+    let shown = folder.display();
+    match error.kind() {
+        std::io::ErrorKind::NotADirectory => {
+            format!("{shown} is a file, or lies below one, and the data folder has to be a folder: name another")
+        }
+        _ => format!("cannot read {shown}/{file}: {error}"),
     }
 }
 

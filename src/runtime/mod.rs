@@ -294,7 +294,7 @@ fn folder_format(folder: &Path) -> Result<Option<Format>, String> {
     match std::fs::read(folder.join(format::FILE)) {
         Ok(content) => format::decode(&content).map(Some),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(format!("cannot read {}: {error}", folder.join(format::FILE).display())),
+        Err(error) => Err(folder_lock::cannot_read(folder, format::FILE, &error)),
     }
 }
 

@@ -36,6 +36,8 @@ enum DumpError {
     /// What could be read was shown.
     #[error("{0}")]
     Damaged(String),
+    #[error("this is a folder: name one of the files in it")]
+    Folder,
     #[error(
         "this is no file that Tidemill writes: expected a segment (*.log), a journal (*.ring), what was put aside of it \
          (tidemill-parked-*), a metadata snapshot (*.checkpoint), producer state (*.snapshot), {RECOVERY_POINT}, a segment's \
@@ -63,6 +65,9 @@ pub fn run(options: &Options) -> ExitCode {
 fn show(options: &Options, out: &mut impl Write) -> Result<(), DumpError> {
     let path = &options.file;
     let mut file = File::open(path)?;
+    if file.metadata()?.is_dir() {
+        return Err(DumpError::Folder);
+    }
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let name = name.strip_suffix(DELETED_SUFFIX).unwrap_or(name);
     match name.rsplit_once('.') {
