@@ -396,12 +396,25 @@ impl Shard {
         self.disk(Op::Boot(BootOp::LogListed(log)), DiskOp::List { path });
     }
 
-    /// What was put aside of a log comes before what the journal still has of it.
-    pub(super) fn replay_first(&mut self, log: LogId, frames: Vec<Frame>) {
-        let replay = &mut self.boot().frames.entry(log).or_default().replay;
-        let behind = std::mem::take(replay);
-        replay.extend(frames.into_iter().filter_map(|frame| replay_of(frame.body)));
-        replay.extend(behind);
+    /// What was put aside of a log, up to `end`, comes before what the journal still has of it. The log took no records since:
+    /// what the journal has is in the set, or older, and nothing was lost with frames that are damaged. They lie there until
+    /// the ring comes round, so that what is left of them must not have the set's own batches cut off.
+    pub(super) fn replay_first(&mut self, log: LogId, frames: Vec<Frame>, end: Offset) {
+        let damages = self.boot().damages;
+        let journaled = self.boot().frames.entry(log).or_default();
+        let behind = std::mem::take(&mut journaled.replay);
+        journaled
+            .replay
+            .extend(frames.into_iter().filter_map(|frame| replay_of(frame.body)));
+        journaled.replay.extend(behind.into_iter().filter(|frame| match frame {
+            Replay::Start { .. } | Replay::Epoch { .. } => true,
+            Replay::Append(append) => append.base_offset >= end,
+            Replay::Ended { end: told } => *told > end,
+            Replay::Truncate { .. } | Replay::Restate { .. } => false,
+        }));
+        journaled.lost.retain(|lost| *lost.end() >= end);
+        journaled.damages = damages;
+        journaled.lost_control = false;
     }
 
     fn log_boot(&mut self, log: LogId) -> &mut LogBoot {

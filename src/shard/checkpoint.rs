@@ -415,6 +415,11 @@ impl Shard {
             if self.parking.is_writing(log) {
                 continue;
             }
+            if !partition.is_online() && self.parking.is_aside(log) {
+                // The set has it all, and a carried one, without the records, would stand for it at a start.
+                self.journal.forget(log);
+                continue;
+            }
             let frames = parking::restated(partition);
             let Ok(ticket) = self.journal.carry(log, partition.log.applied(), &frames) else {
                 return;

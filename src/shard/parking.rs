@@ -90,6 +90,11 @@ impl Parking {
         (self.logs.get(&log)).is_some_and(|parked| matches!(parked.stage, ParkedStage::Writing { .. }))
     }
 
+    /// Everything of the log, which is offline, is in its set: nothing of it is in the journal or in memory.
+    pub fn is_aside(&self, log: LogId) -> bool {
+        !self.wanted.contains(&log) && self.logs.get(&log).is_some_and(|parked| parked.counts.is_some())
+    }
+
     /// Logs whose files this start cannot read: what the journal has of them stays there.
     pub fn unreadable(&self) -> impl Iterator<Item = LogId> + '_ {
         let unreadable = |parked: &Parked| matches!(parked.stage, ParkedStage::Unreadable);
@@ -203,18 +208,20 @@ impl Shard {
                     false => self.parked_read(name, frames),
                 }
             }
-            Err(why) => {
-                let parked = self.parking.logs.get_mut(&name.log).expect("it was found");
-                parked.stage = ParkedStage::Unreadable;
-                let why = format!(
-                    "{name}, which holds acknowledged records that its segments lack, cannot be used ({why}). Put the file \
-                     back; removing every {}{}.* gives these records up",
-                    parked::PREFIX,
-                    name.log
-                );
-                self.log_failed(name.log, why);
-            }
+            Err(why) => self.parked_unusable(name, &why),
         }
+    }
+
+    fn parked_unusable(&mut self, name: PartName, why: &str) {
+        let parked = self.parking.logs.get_mut(&name.log).expect("it was found");
+        parked.stage = ParkedStage::Unreadable;
+        let why = format!(
+            "{name}, which holds acknowledged records that its segments lack, cannot be used ({why}). Put the file back; \
+             removing every {}{}.* gives these records up",
+            parked::PREFIX,
+            name.log
+        );
+        self.log_failed(name.log, why);
     }
 
     fn parked_read(&mut self, name: PartName, frames: Vec<Frame>) {
@@ -223,10 +230,13 @@ impl Shard {
             Body::Restate { base, .. } => Some(*base),
             _ => None,
         });
+        let Some(end) = end else {
+            return self.parked_unusable(name, "nothing says where its records begin");
+        };
         let parked = self.parking.logs.get_mut(&name.log).expect("it was found");
-        parked.counts = end.map(|end| (name.generation, end));
+        parked.counts = Some((name.generation, end));
         self.stats.parked_read += 1;
-        self.replay_first(name.log, frames);
+        self.replay_first(name.log, frames, end);
         self.list_log(name.log);
     }
 
@@ -250,10 +260,8 @@ impl Shard {
             match self.partitions.get(&log) {
                 Some(partition) if partition.is_online() => self.settle_parked(log),
                 Some(_) => self.park(log),
-                // Its topic was deleted, or is unknown to begin with.
-                None => {
-                    self.parking.wanted.remove(&log);
-                }
+                // Its topic was deleted: what could not be removed then is tried again.
+                None => self.unpark(log),
             }
         }
     }
@@ -307,6 +315,7 @@ impl Shard {
             return;
         }
         match parked.counts {
+            Some((generation, end)) if partition.log.end() < end => self.set_not_taken(log, generation, end),
             Some((_, end)) if partition.log.applied() < end => {}
             Some(_) if partition.log.recovery_point_outdated() => {
                 if partition.can_save() && partition.log.may_save(now) {
@@ -315,6 +324,23 @@ impl Shard {
             }
             _ => self.unpark(log),
         }
+    }
+
+    /// The set has records that its log could not take from it: it is the only place that has them.
+    fn set_not_taken(&mut self, log: LogId, generation: u64, end: Offset) {
+        let parked = self.parking.logs.get_mut(&log).expect("a set counts");
+        if !matches!(parked.stage, ParkedStage::Idle) {
+            return;
+        }
+        parked.stage = ParkedStage::Unreadable;
+        let why = format!(
+            "{}{log}.{generation}.* hold acknowledged records up to offset {end} that do not fit what its segments hold, which \
+             end at {}. Removing every {}{log}.* gives these records up",
+            parked::PREFIX,
+            self.partition(log).log.end(),
+            parked::PREFIX,
+        );
+        self.take_offline(log, why);
     }
 
     fn write_part(&mut self, log: LogId) {
@@ -437,14 +463,14 @@ impl Shard {
         let Some(parked) = self.parking.logs.get_mut(&log) else {
             return;
         };
-        if !matches!(parked.stage, ParkedStage::Idle) {
-            return;
+        let is_known = self.partitions.contains_key(&log) || matches!(self.stage, Stage::Booting(_));
+        match parked.stage {
+            ParkedStage::Idle => {}
+            // Nobody misses the records of a topic that was deleted.
+            ParkedStage::Unreadable if !is_known => {}
+            _ => return,
         }
-        let counts = if self.partitions.contains_key(&log) || matches!(self.stage, Stage::Booting(_)) {
-            parked.counts.map(|(generation, _)| generation)
-        } else {
-            None
-        };
+        let counts = parked.counts.filter(|_| is_known).map(|(generation, _)| generation);
         let files = parked.files.iter().filter(|name| Some(name.generation) != counts);
         let (first, others): (Vec<PartName>, Vec<PartName>) = files.partition(|name| name.part == 0);
         let remove = |name: PartName| DiskOp::RemoveFile { path: name.to_string() };

@@ -11,6 +11,7 @@ use super::clock::Belief;
 use super::commit::Control;
 use super::disk::{Op, Room};
 use super::effect::{DiskError, DiskOp, DiskReply, READ_FILE_BYTES_MAX};
+use super::partition::Partition;
 use super::{CONTROLLER, Shard};
 
 const TICK_US: u64 = 1_000_000;
@@ -175,11 +176,15 @@ impl Shard {
 
     // -- Control frames
 
-    /// The log starts at `offset` from now on; answered and acted on when that is durable.
+    /// The log starts at `offset` from now on; answered and acted on when that is durable. Not one that is offline or put aside:
+    /// its start stays.
     pub(super) fn raise_start(&mut self, log: LogId, offset: Offset) {
         let Some(partition) = self.partitions.get_mut(&log) else {
             return;
         };
+        if !partition.is_online() || self.parking.holds(log) {
+            return;
+        }
         partition.log.raise_start(offset);
         self.want_control(log, ControlWanted::Start(offset));
     }
@@ -212,8 +217,12 @@ impl Shard {
 
     fn retry_controls(&mut self) {
         for (log, wanted) in std::mem::take(&mut self.upkeep.controls) {
-            let is_there = self.partitions.contains_key(&log) || wanted == ControlWanted::Drop;
-            if is_there && !self.try_control(log, wanted) {
+            let may_start = self.partitions.get(&log).is_some_and(Partition::is_online);
+            if wanted != ControlWanted::Drop && !may_start {
+                // What is put aside of a log that is offline says its start. Later frames would be all that the journal has of
+                // it, and the journal must have nothing.
+                self.fail_starts(log, ErrorCode::KafkaStorageError);
+            } else if !self.try_control(log, wanted) {
                 self.upkeep.controls.push((log, wanted));
             }
         }

@@ -1,6 +1,7 @@
 //! A file that cannot be written, a folder in the way, a batch that is large: whom it concerns waits or is told, and nobody else.
 
 use super::*;
+use crate::journal::{Append, Body, Frame, parked};
 use crate::sim::world::Slow;
 
 /// Nothing waits longer than this for what others do.
@@ -378,4 +379,121 @@ fn a_batch_that_never_fits_is_refused_and_holds_nobody_up() {
     assert!(refused.error_message.unwrap().contains("raise tidemill.journal.bytes"));
     assert_eq!((answer(250_000).error_code, answer(250_000).error_code), (0, 0));
     script.produces_promptly(other, 0);
+}
+
+/// What of the ring is damaged once the log's frames in it are not needed any more.
+#[derive(Clone, Copy, Debug)]
+enum Damage {
+    Nothing,
+    /// One bit of a batch in the middle.
+    OneFrame,
+    /// Everything from the middle on is zeros.
+    End,
+}
+
+/// They lie in the ring until it comes round, and its oldest frame is another log's.
+#[test]
+fn what_is_left_in_the_ring_of_a_log_that_was_put_aside_counts_for_nothing() {
+    for damage in [Damage::Nothing, Damage::OneFrame, Damage::End] {
+        dead_frames(damage);
+    }
+}
+
+fn dead_frames(damage: Damage) {
+    let mut script = Script::start(1);
+    let (name, id) = script.create_on("t", 1);
+    let (_, other) = script.create_on("other", 1);
+    script.pass(2_000);
+    for offset in 0..200 {
+        script.produces_promptly(id, offset);
+    }
+    assert_eq!(script.produce(other, 0), Ok(0));
+    script.world.faults.slow = Slow::Segments;
+    script.world.faults.disk_us_max = 2_000;
+    script.world.disk.make_unwritable(&format!("{name}-0/"));
+    let acknowledged = 200 + script.produce_at_once(id, 120);
+    script.world.faults = Faults::NONE;
+    script.pass(2_000);
+    assert_eq!(script.parked_files(), 1);
+    script.kill();
+    let ring = ring_path(ShardId(1));
+    let appends = script.appends(&ring, id);
+    let middle = appends[appends.len() / 2];
+    let is_damaged = match damage {
+        Damage::Nothing => true,
+        Damage::OneFrame => script.world.disk.flip(&ring, middle + 500, 3),
+        Damage::End => script.world.disk.overwrite(&ring, middle, &vec![0; (1 << 20) - middle]),
+    };
+    assert!(is_damaged);
+    script.world.disk.repair();
+    script.restart();
+    let found = script.fetch(id, 0).unwrap();
+    let end = found.len() as Offset;
+    assert!(end >= acknowledged, "{damage:?}: {end} of {acknowledged}");
+    assert_eq!(found, (0..end).collect::<Vec<_>>(), "{damage:?}");
+    script.pass(2_000);
+    assert_eq!(script.produce(id, 0), Ok(end), "{damage:?}");
+    script.stop();
+    assert_eq!(script.parked_files(), 0);
+    script.restart();
+    assert_eq!(script.fetch(id, 0), Ok((0..=end).collect()), "{damage:?}");
+}
+
+#[test]
+fn a_topic_whose_set_is_damaged_is_deleted_with_it() {
+    let (mut script, _, id, _, other) = failing(1);
+    script.pass(2_000);
+    script.kill();
+    let files = script.world.disk.files();
+    let parked = files.iter().find(|path| path.starts_with("tidemill-parked-")).unwrap();
+    assert!(script.world.disk.flip(parked, 1_000, 3));
+    script.world.disk.repair();
+    script.restart();
+    assert_eq!(script.produce(id, 0), Err(ErrorCode::KafkaStorageError));
+    script.delete(id);
+    script.pass(3_000);
+    assert_eq!(script.parked_files(), 0);
+    assert_eq!(script.produce(other, 0), Ok(1));
+    script.stop();
+    assert!(script.world.is_marked_clean());
+}
+
+/// A batch in it says other offsets than its frame: nobody removes the set, and producers are told.
+#[test]
+fn a_set_that_its_log_cannot_take_is_kept() {
+    let mut script = Script::start(1);
+    let (name, id) = script.create_on("t", 1);
+    for offset in 0..3 {
+        assert_eq!(script.produce(id, 0), Ok(offset));
+    }
+    script.stop();
+    let (log, offset) = (log_of(id), 3);
+    let append = Append {
+        segment_base: 0,
+        position: script
+            .world
+            .disk
+            .len(&script.last_segment(&format!("{name}-0/")))
+            .unwrap(),
+        base_offset: offset,
+        last_offset: offset,
+        leader_epoch: 0,
+        bytes: BatchBuilder::new().record(0, None, Some(&[7; 100])).build().freeze(),
+    };
+    let body = Body::Append(append);
+    let part = parked::split(log, 1, offset, vec![Frame { log, body }]).remove(0);
+    let (path, content) = (part.name.to_string(), part.encode());
+    script.perform(DiskOp::ReplaceFile {
+        path: path.clone(),
+        content,
+    });
+    script.restart();
+    script.pass(2_000);
+    assert_eq!(script.produce(id, 0), Err(ErrorCode::KafkaStorageError));
+    assert_eq!(script.parked_files(), 1);
+    script.kill();
+    script.perform(DiskOp::RemoveFile { path });
+    script.restart();
+    assert_eq!(script.fetch(id, 0), Ok((0..3).collect()));
+    assert_eq!(script.produce(id, 0), Ok(3));
 }
