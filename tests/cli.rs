@@ -85,7 +85,7 @@ fn help_names_every_command_and_option() {
     let output = tidemill(&["--help"]);
     assert!(output.status.success());
     let help = String::from_utf8(output.stdout).unwrap();
-    for command in ["serve", "check", "dump", "trim", "settings"] {
+    for command in ["serve", "check", "dump", "trim", "repair", "settings"] {
         assert!(help.contains(&format!("\n  {command} ")), "{help}");
     }
     let help = String::from_utf8(tidemill(&["serve", "--help"]).stdout).unwrap();

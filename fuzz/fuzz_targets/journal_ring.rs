@@ -117,6 +117,7 @@ fuzz_target!(|bytes: &[u8]| {
         config: config(),
         file_bytes: Some(file.len() as u64),
         nonce: NONCE + 1,
+        is_empty: false,
     });
     let mut steps = 0;
     loop {

@@ -20,6 +20,7 @@ use crate::config::{BrokerConfig, ConfigError, ConfigErrors, LogLevel, Origin, P
 mod check;
 mod dump;
 mod out;
+mod repair;
 mod serve;
 mod settings;
 mod trim;
@@ -48,6 +49,16 @@ enum Command {
     Trim {
         /// The data folder
         dir: String,
+        #[command(flatten)]
+        settings: SettingOptions,
+    },
+    /// Say what a start of a stopped broker would refuse and what is lost; on request, put aside what is damaged and go on
+    Repair {
+        /// The data folder
+        dir: String,
+        /// Give up what is lost, so that the next start goes on. Nothing is removed: what is damaged gets another name
+        #[arg(long)]
+        accept_loss: bool,
         #[command(flatten)]
         settings: SettingOptions,
     },
@@ -112,16 +123,12 @@ pub fn main() -> ExitCode {
         Command::Serve(options) => with_config(options.pairs(), serve::run),
         Command::Check(options) => with_config(options.pairs(), check::run),
         Command::Dump(options) => dump::run(&options),
-        Command::Trim { dir, settings } => {
-            let folder = settings.pairs().map(|mut read| {
-                read.pairs.push(pair("DIR", "log.dirs", dir));
-                // Nobody is served: what a file says of addresses need not hold here.
-                read.pairs
-                    .push(pair("trim", "listeners", "PLAINTEXT://127.0.0.1:0".into()));
-                read
-            });
-            with_config(folder, trim::run)
-        }
+        Command::Trim { dir, settings } => with_config(settings.pairs_of(dir), trim::run),
+        Command::Repair {
+            dir,
+            accept_loss,
+            settings,
+        } => with_config(settings.pairs_of(dir), |config| repair::run(config, accept_loss)),
         Command::Settings { markdown } => settings::run(markdown),
     }
 }
@@ -166,6 +173,16 @@ fn with_config(read: Result<Read, String>, run: impl FnOnce(BrokerConfig) -> Exi
 }
 
 impl SettingOptions {
+    /// For a folder that nobody is served from.
+    fn pairs_of(&self, dir: String) -> Result<Read, String> {
+        let mut read = self.pairs()?;
+        read.pairs.push(pair("DIR", "log.dirs", dir));
+        // What a file says of addresses need not hold here.
+        read.pairs
+            .push(pair("DIR", "listeners", "PLAINTEXT://127.0.0.1:0".into()));
+        Ok(read)
+    }
+
     fn pairs(&self) -> Result<Read, String> {
         let mut read = Read::default();
         if let Some(path) = &self.config {

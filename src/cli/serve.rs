@@ -30,5 +30,7 @@ pub fn shard_config(broker: &Arc<BrokerConfig>, place: Place) -> ShardConfig {
         broker: broker.clone(),
         metadata_batch_bytes: METADATA_BATCH_BYTES,
         only_seal: place.only_seal,
+        was_clean: place.was_clean,
+        accepts_loss: place.accepts_loss,
     }
 }

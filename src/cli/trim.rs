@@ -10,7 +10,7 @@ use crate::runtime;
 
 pub fn run(config: BrokerConfig) -> ExitCode {
     let broker = Arc::new(config);
-    match runtime::seal(&broker, &|place| shard_config(&broker, place)) {
+    match runtime::seal(&broker, false, &|place| shard_config(&broker, place)) {
         Ok(_) => {
             tracing::info!("every segment in {} is complete", broker.data_dir());
             ExitCode::SUCCESS

@@ -28,11 +28,16 @@ pub struct Limits {
 
 impl BrokerConfig {
     pub fn limits(&self, shards: u16) -> Limits {
+        self.limits_with(shards, self.journal_bytes)
+    }
+
+    /// With journals of another size than the settings ask for.
+    pub fn limits_with(&self, shards: u16, journal_bytes: u64) -> Limits {
         let shards = usize::from(shards.max(1));
         // What is dirty lies in the ring, which keeps as much free again for carrying it.
         let dirty_bytes = (self.dirty_bytes / shards as u64)
             .max(DIRTY_BYTES_MIN)
-            .min(self.journal_bytes / 2);
+            .min(journal_bytes / 2);
         let request_bytes = (self.queued_max_request_bytes / shards).max(REQUEST_BYTES_MIN);
         let cache_bytes = (self.cache_bytes / shards as u64).max(CACHE_BYTES_MIN);
         // What is sent may have left the cache, or never been in it.
@@ -44,8 +49,8 @@ impl BrokerConfig {
             cache_bytes,
             outgoing_bytes,
             unsent_bytes: outgoing_bytes + OTHER_REPLIES_BYTES,
-            journal_bytes: self.journal_bytes,
-            batch_bytes_max: self.journal_bytes / 4,
+            journal_bytes,
+            batch_bytes_max: journal_bytes / 4,
             connections: self.max_connections.div_ceil(shards),
             fetch_sessions: self.max_incremental_fetch_session_cache_slots.div_ceil(shards),
         }

@@ -283,8 +283,8 @@ broker_settings! {
     /// How long a request that has begun to arrive may take to arrive in full, in milliseconds; then its connection is
     /// closed.
     frame_timeout_ms: i64 = "tidemill.frame.timeout.ms", Long, Some("30000"), AtLeast(1), STATIC;
-    /// The size of each shard's journal, in bytes, a multiple of 4096. A folder's journals keep the size they were made
-    /// with until they are made anew.
+    /// The size of each shard's journal, in bytes, a multiple of 4096. Journals of another size are made anew by the
+    /// first start after a clean stop.
     journal_bytes: u64 = "tidemill.journal.bytes", Long, Some("134217728"), AtLeast(8 * 1024 * 1024), STATIC;
     /// Which events are logged: those of this level and worse.
     log_level: LogLevel = "tidemill.log.level", Text, Some("info"), OneOf(LogLevel::NAMES), STATIC;

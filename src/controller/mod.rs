@@ -31,6 +31,6 @@ pub use delta::Delta;
 pub use describe_configs::describe_configs;
 pub use image::Image;
 pub use producer_ids::ProducerIdBlock;
-pub use replay::{Replay, ReplayError};
+pub use replay::{Replay, ReplayError, topics_removed};
 pub use start::{Node, Start, StartError, start};
 pub use topics::TOPICS_CREATED_MAX;

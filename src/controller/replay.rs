@@ -3,9 +3,11 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use crate::config::BrokerConfig;
 use crate::record::{RecordError, Records, StampedBatch};
-use crate::types::{NodeId, Offset};
+use crate::types::{NodeId, Offset, TopicId, Uuid};
 use crate::wire::WireError;
 use crate::wire::control_records::{ControlRecord, VotersRecord};
 use crate::wire::metadata_records::MetadataRecord;
@@ -64,6 +66,22 @@ impl Replay {
 
     pub fn next_offset(&self) -> Offset {
         self.next_offset
+    }
+
+    /// The quorum's only voter and its directory, if the log names one.
+    pub fn voter(&self) -> Option<(NodeId, Uuid)> {
+        match self.voters.as_ref()?.voters.as_slice() {
+            [voter] => Some((voter.voter_id, voter.voter_directory_id)),
+            _ => None,
+        }
+    }
+
+    /// What lies below `offset` and was not applied is given up.
+    pub fn skip_to(&mut self, offset: Offset) {
+        if offset > self.next_offset {
+            self.next_offset = offset;
+            self.newest().reached.offset = offset - 1;
+        }
     }
 
     /// A transaction was begun and neither ended nor aborted.
@@ -203,6 +221,19 @@ impl Replay {
         let complaints = self.newest().resolve(std::mem::take(touched));
         self.complaints.extend(complaints);
     }
+}
+
+/// The topics that a batch of the metadata log deletes, as far as it can be read.
+pub fn topics_removed(batch: &StampedBatch) -> Vec<TopicId> {
+    if batch.is_control() {
+        return Vec::new();
+    }
+    let records = Records::of(batch, INFLATED_BYTES_MAX).into_iter().flatten().flatten();
+    let removed = |value: Bytes| match MetadataRecord::decode(&value) {
+        Ok(MetadataRecord::RemoveTopic(record)) => Some(record.topic_id),
+        _ => None,
+    };
+    records.filter_map(|record| record.value).filter_map(removed).collect()
 }
 
 /// A configuration that has to be resolved again once a batch is applied. In the order in which that must happen: a

@@ -56,6 +56,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::frame::seeded;
 use super::recent::{LIST_FREE, LOG_END_BYTES, List};
+use super::report::RecoveryError;
 use crate::types::Position;
 
 pub const BLOCK: u64 = 4096;
@@ -189,6 +190,32 @@ impl Superblock {
         } else {
             SuperblockRead::Damaged
         }
+    }
+
+    /// The copy that counts of the two in the first [`RING_START`] bytes of a ring file of `file_bytes`, and whether the other
+    /// one is damaged. `None` when neither is intact: they were never written, or lost.
+    pub fn newest(head: &[u8], file_bytes: u64) -> Result<Option<(Superblock, bool)>, RecoveryError> {
+        let copies = [0, BLOCK as usize].map(|at| Superblock::decode(&head[at..at + BLOCK as usize]));
+        let mut newest: Option<Superblock> = None;
+        for copy in copies {
+            match copy {
+                SuperblockRead::Newer { version } => return Err(RecoveryError::Newer { version }),
+                SuperblockRead::Valid(superblock) => {
+                    newest = newest
+                        .filter(|other| other.generation > superblock.generation)
+                        .or(Some(superblock));
+                }
+                SuperblockRead::Zeros | SuperblockRead::Damaged => {}
+            }
+        }
+        let is_damaged = copies.contains(&SuperblockRead::Damaged);
+        let Some(superblock) = newest else { return Ok(None) };
+        let expected = RING_START + superblock.ring_bytes;
+        if file_bytes < expected {
+            let found = file_bytes;
+            return Err(RecoveryError::Short { found, expected });
+        }
+        Ok(Some((superblock, is_damaged)))
     }
 }
 
@@ -363,6 +390,7 @@ pub(super) fn counted(count: u64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::journal::{Config, Recovery, Start, Step};
 
     /// Found by the fuzz target `journal_ring`: a start counted down from the sequence 0.
     #[test]
@@ -389,6 +417,92 @@ mod tests {
         last.anchor.sequence = u64::MAX;
         for bad in [none, last] {
             assert_eq!(Superblock::decode(&bad.encode()), SuperblockRead::Damaged);
+        }
+    }
+
+    fn superblock() -> Superblock {
+        Superblock {
+            nonce: 7,
+            generation: 1,
+            ring_bytes: RING_BYTES_MIN,
+            incarnation: 1,
+            incarnation_start: 0,
+            anchor: Boundary {
+                position: 0,
+                sequence: 1,
+                previous: 0,
+            },
+            shard: 0,
+            shards: 1,
+            durable: 0,
+            clean: false,
+        }
+    }
+
+    /// Whether the ring of this file is made anew, without a word of what it holds.
+    fn is_made_anew(file: &[u8], is_empty: bool) -> Result<bool, RecoveryError> {
+        let mut recovery = Recovery::new(Start {
+            config: Config::new(2 * RING_BYTES_MIN, crate::types::ShardId(0), 1),
+            file_bytes: Some(file.len() as u64),
+            nonce: 1,
+            is_empty,
+        });
+        loop {
+            match recovery.step()? {
+                Step::Read { position, len } => {
+                    let from = file.len().min(position as usize);
+                    let to = file.len().min(position as usize + len);
+                    recovery.read_done(Bytes::copy_from_slice(&file[from..to]));
+                }
+                Step::Create { .. } => return Ok(true),
+                Step::Sync => recovery.synced(),
+                Step::Frame(_) | Step::Ended(_) => {}
+                Step::Done => return Ok(false),
+            }
+        }
+    }
+
+    #[test]
+    fn only_a_ring_that_holds_nothing_is_made_anew() {
+        let blank = vec![0; (RING_START + RING_BYTES_MIN) as usize];
+        assert_eq!(is_made_anew(&blank, false), Ok(true));
+        // The first superblock was torn, before anything could be written behind it.
+        let mut torn = blank.clone();
+        torn[..40].copy_from_slice(&superblock().encode()[..40]);
+        assert_eq!(is_made_anew(&torn, false), Ok(true));
+        // Whatever lies in the ring was written behind two superblocks: they were lost.
+        for at in [RING_START as usize, RING_START as usize + 100_000, blank.len() - 1] {
+            let mut headless = blank.clone();
+            headless[at] = 1;
+            assert_eq!(
+                is_made_anew(&headless, false),
+                Err(RecoveryError::Superblocks),
+                "at {at}"
+            );
+            assert_eq!(
+                is_made_anew(&headless, true),
+                Ok(true),
+                "after a clean stop it holds nothing"
+            );
+            let short = &headless[..=at];
+            assert_eq!(
+                is_made_anew(short, false),
+                Err(RecoveryError::Superblocks),
+                "{at} bytes"
+            );
+        }
+    }
+
+    #[test]
+    fn a_ring_of_another_size_is_made_anew_only_when_it_is_empty() {
+        for (clean, is_empty) in [(true, true), (true, false), (false, true), (false, false)] {
+            let mut file = vec![0; (RING_START + RING_BYTES_MIN) as usize];
+            let superblock = Superblock { clean, ..superblock() };
+            file[..BLOCK as usize].copy_from_slice(&superblock.encode());
+            assert_eq!(is_made_anew(&file, is_empty), Ok(clean && is_empty));
+            let len = file.len() - 1;
+            let short = is_made_anew(&file[..len], is_empty);
+            assert_eq!(short.is_err(), !is_empty, "{short:?}");
         }
     }
 }

@@ -20,9 +20,7 @@ use std::ops::Range;
 use bytes::{Buf, Bytes, BytesMut};
 
 use super::Ticket;
-use super::format::{
-    BLOCK, Boundary, COMMIT_HEADER_BYTES, CommitHeader, RING_START, RingPosition, Superblock, SuperblockRead,
-};
+use super::format::{BLOCK, Boundary, COMMIT_HEADER_BYTES, CommitHeader, RING_START, RingPosition, Superblock};
 use super::frame::{self, Body, Decoded, FRAME_ALIGN, Frame};
 use super::live::{Kind, Live, Note, NotedSet};
 use super::recent::{self, Recent};
@@ -40,6 +38,9 @@ pub struct Start {
     pub file_bytes: Option<u64>,
     /// Random; used when a ring is created.
     pub nonce: u64,
+    /// The last stop was clean, so nothing is in the ring: one that is damaged, or not of the size that the settings ask for, is
+    /// made anew.
+    pub is_empty: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -116,6 +117,10 @@ pub struct Recovery {
 #[derive(Debug)]
 enum Phase {
     Superblocks,
+    /// No superblock is intact: the ring was never used, unless there is anything at `at` of the file or behind it.
+    Blank {
+        at: Position,
+    },
     Create,
     Walk,
     Search {
@@ -181,8 +186,8 @@ struct Set {
 impl Recovery {
     pub fn new(start: Start) -> Recovery {
         let phase = match start.file_bytes {
-            Some(bytes) if bytes >= RING_START => Phase::Superblocks,
-            _ => Phase::Create,
+            Some(1..) => Phase::Superblocks,
+            Some(0) | None => Phase::Create,
         };
         Recovery {
             start,
@@ -219,6 +224,7 @@ impl Recovery {
             }
             let read = match self.phase {
                 Phase::Superblocks => self.superblocks()?,
+                Phase::Blank { at } => self.blank(at)?,
                 Phase::Create => {
                     return Ok(Step::Create {
                         len: self.start.config.file_bytes(),
@@ -285,42 +291,30 @@ impl Recovery {
     // ------------------------------------------------------------------------------------------------ superblocks
 
     fn superblocks(&mut self) -> Result<Option<Missing>, RecoveryError> {
-        // The superblocks and the ring's first block, taken as three blocks of a ring that starts at 0 of the file.
-        let Some(head) = self.window.file(0, RING_START + BLOCK) else {
-            return Ok(Some(self.window.missing_in_file(RING_START + BLOCK)));
+        let Some(head) = self.window.file(0, RING_START) else {
+            return Ok(Some(self.window.missing_in_file(RING_START)));
         };
-        let (copies, first) = head.split_at(RING_START as usize);
-        let copies = [
-            Superblock::decode(&copies[..BLOCK as usize]),
-            Superblock::decode(&copies[BLOCK as usize..]),
-        ];
-        if let Some(version) = copies.iter().find_map(|copy| match copy {
-            SuperblockRead::Newer { version } => Some(*version),
-            _ => None,
-        }) {
-            return Err(RecoveryError::Newer { version });
-        }
-        let newest = copies
-            .iter()
-            .filter_map(|copy| match copy {
-                SuperblockRead::Valid(superblock) => Some(*superblock),
-                _ => None,
-            })
-            .max_by_key(|superblock| superblock.generation);
-        let Some(superblock) = newest else {
-            // A commit is only ever written behind two valid superblocks, and the first one starts with the first block.
-            if first.iter().any(|&b| b != 0) {
-                return Err(RecoveryError::Superblocks);
-            }
-            self.phase = Phase::Create;
-            return Ok(None);
-        };
-        let expected = RING_START + superblock.ring_bytes;
         let found = self.start.file_bytes.unwrap_or(0);
-        if found < expected {
-            return Err(RecoveryError::Short { found, expected });
-        }
-        self.report.superblock_mended = copies.contains(&SuperblockRead::Damaged);
+        let (superblock, is_mended) = match Superblock::newest(&head, found) {
+            Ok(Some((superblock, _)))
+                if self.start.is_empty && superblock.clean && superblock.ring_bytes != self.config.ring_bytes =>
+            {
+                self.phase = Phase::Create;
+                return Ok(None);
+            }
+            Ok(Some(newest)) => newest,
+            Err(error @ RecoveryError::Newer { .. }) => return Err(error),
+            Ok(None) | Err(_) if self.start.is_empty => {
+                self.phase = Phase::Create;
+                return Ok(None);
+            }
+            Ok(None) => {
+                self.phase = Phase::Blank { at: RING_START };
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        };
+        self.report.superblock_mended = is_mended;
         self.report.clean = superblock.clean;
         self.report.ring_bytes = superblock.ring_bytes;
         self.report.shard = superblock.shard;
@@ -341,6 +335,25 @@ impl Recovery {
         };
         self.superblock = Some(superblock);
         self.phase = if superblock.clean { Phase::Done } else { Phase::Walk };
+        Ok(None)
+    }
+
+    /// A commit is only ever written behind two valid superblocks: without one, the ring is made anew if nothing else is
+    /// there, however the first superblock was torn, and is refused if there is.
+    fn blank(&mut self, at: Position) -> Result<Option<Missing>, RecoveryError> {
+        let left = self.start.file_bytes.unwrap_or(0).saturating_sub(at);
+        if left == 0 {
+            self.phase = Phase::Create;
+            return Ok(None);
+        }
+        let len = left.next_multiple_of(BLOCK).min(READ_BYTES);
+        let Some(bytes) = self.window.file(at, len) else {
+            return Ok(Some(self.window.missing_in_file(len)));
+        };
+        if bytes.iter().any(|&b| b != 0) {
+            return Err(RecoveryError::Superblocks);
+        }
+        self.phase = Phase::Blank { at: at + len };
         Ok(None)
     }
 

@@ -15,13 +15,10 @@ pub enum RecoveryError {
     Newer { version: u32 },
     #[error(
         "both superblocks of the journal are damaged, so the acknowledged records in it cannot be found: restore the file \
-         from a copy, or move it away to go on with what the segments hold"
+         from a copy"
     )]
     Superblocks,
-    #[error(
-        "the journal is {found} bytes long where its superblock says {expected}: restore the file from a copy, or move it \
-         away to go on with what the segments hold"
-    )]
+    #[error("the journal is {found} bytes long where its superblock says {expected}: restore the file from a copy")]
     Short { found: u64, expected: u64 },
 }
 

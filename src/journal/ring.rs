@@ -838,6 +838,11 @@ impl Journal {
         Some(self.superblock(anchor, false))
     }
 
+    /// Both superblocks of this incarnation are on the device: from now on a ring without one has lost them.
+    pub fn has_started(&self) -> bool {
+        self.superblocks_to_start == 0
+    }
+
     pub fn superblock_done(&mut self) {
         let anchor = self.superblock_in_flight.take().expect("a superblock is in flight");
         self.anchors[self.generation as usize % 2] = anchor;

@@ -476,6 +476,7 @@ impl World {
     fn recover(&mut self) -> Report {
         loop {
             let start = Start {
+                is_empty: false,
                 config: self.config,
                 file_bytes: (!self.disk.seen.is_empty()).then_some(self.disk.seen.len() as u64),
                 nonce: self.disk.nonce,
@@ -784,6 +785,7 @@ fn find(seen: &[u8], config: Config) -> Found {
         config,
         file_bytes: Some(seen.len() as u64),
         nonce: 0,
+        is_empty: false,
     };
     let mut recovery = Recovery::new(start);
     let (mut frames, mut ended) = (Vec::new(), Vec::new());

@@ -272,6 +272,11 @@ impl Log {
         self.tail.evict_oldest(bytes, segment, position)
     }
 
+    /// The start that a frame on the device says; what lies below it may be removed.
+    pub fn durable_start(&self) -> Offset {
+        self.durable_start
+    }
+
     /// Acknowledged records at the end were lost; every append is refused.
     pub fn is_read_only(&self) -> bool {
         self.is_read_only

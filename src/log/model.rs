@@ -501,6 +501,7 @@ impl World {
             },
             epoch_max: self.epoch_max,
             may_have_gaps: self.is_kafkas,
+            accepts_loss: false,
         };
         // Segments below the start are not scanned.
         let is_raised = self.frames.iter().any(|frame| matches!(frame, Replay::Start { .. }));

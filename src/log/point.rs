@@ -350,6 +350,13 @@ pub enum PointError {
     OtherLog { of: LogId },
 }
 
+impl PointError {
+    /// That version can read it.
+    pub fn is_newer(&self) -> bool {
+        matches!(self, PointError::Stored(StoredError::Newer { .. }))
+    }
+}
+
 /// What a recovery point says, for people.
 pub fn describe_recovery_point(bytes: &[u8]) -> Result<String, PointError> {
     Ok(Point::decode(bytes).map(|point| point.to_string())?)

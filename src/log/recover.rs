@@ -52,6 +52,8 @@ pub struct RecoveringSeed<'a> {
     pub epoch_max: LeaderEpoch,
     /// This broker never served the folder: a gap in the log may be one that Kafka's compaction left.
     pub may_have_gaps: bool,
+    /// A person has accepted the loss of what is damaged: the log takes records again.
+    pub accepts_loss: bool,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -118,6 +120,7 @@ pub struct Recovering {
     pub(super) is_damaged: bool,
     /// The frames moved the start or began an epoch.
     has_control: bool,
+    accepts_loss: bool,
     /// Offsets whose frames were damaged: unless they are in the segments they are lost.
     lost: Vec<RangeInclusive<Offset>>,
     may_have_lost: bool,
@@ -167,6 +170,7 @@ impl Recovering {
             report: Vec::new(),
             is_damaged: false,
             has_control: false,
+            accepts_loss: seed.accepts_loss,
             lost: seed.journaled.lost,
             may_have_lost: seed.journaled.may_have_lost,
             epoch_max: seed.epoch_max,
@@ -291,7 +295,8 @@ impl Recovering {
             return None;
         }
         self.log.start = self.log.start.max(point.start);
-        self.log.is_read_only = point.is_read_only;
+        self.log.is_read_only = point.is_read_only && !self.accepts_loss;
+        self.has_control |= point.is_read_only && self.accepts_loss;
         self.evidence_end = point.state_end;
         if let Some(last) = point.segments.last() {
             let bytes = self.file_bytes.get(&last.base).copied().unwrap_or(0);
@@ -748,20 +753,22 @@ impl Recovering {
         for lost in &self.lost {
             self.evidence_end = self.evidence_end.max(lost.end().saturating_add(1));
         }
-        let accepting = format!(
-            "the log takes no new records until {}/{RECOVERY_POINT} is removed, which accepts the loss, and the broker is \
-             restarted",
-            log.dir
-        );
+        let accepting = match self.accepts_loss {
+            true => "the loss is accepted: the log goes on from there",
+            false => {
+                "the log takes no new records. `tidemill repair` on the data folder says so of every log that lost some, and with \
+                 --accept-loss lets them take records again"
+            }
+        };
         if self.may_have_lost || self.evidence_end == Offset::MAX {
-            log.is_read_only = true;
+            log.is_read_only = !self.accepts_loss;
             self.is_damaged = true;
             self.report.push(format!(
-                "the journal lost frames that may have been of this log: acknowledged records behind offset {end} may be \
-                 missing, and {accepting}"
+                "the journal lost frames that may have been of this log: acknowledged records from offset {end} on may be \
+                 missing; {accepting}"
             ));
         } else if end < self.evidence_end {
-            log.is_read_only = true;
+            log.is_read_only = !self.accepts_loss;
             log.epochs.truncate_end(end);
             self.is_damaged = true;
             self.report.push(format!(

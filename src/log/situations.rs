@@ -406,6 +406,7 @@ fn what_only_a_recovery_writes_down_is_not_left_to_the_journal() {
             journaled,
             epoch_max: EPOCH,
             may_have_gaps: false,
+            accepts_loss: false,
         };
         Recovering::new(seed, &mut FileIds::default()).without_files()
     };

@@ -10,6 +10,7 @@
 //! | `disk`, `lent`, `blocking`, `workers` | disk operations, on the ring or on threads |
 //! | `inbox` | queues between shards and from other threads |
 //! | `listen`, `accept`, `guests`, `signals`, `folder_lock`, `preflight`, `file_system`, `clock` | the process: listener, stop, data folder, host, time |
+//! | `repair` | a start that writes nothing, and the way past what it would refuse |
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -23,7 +24,8 @@ use glommio::LocalExecutorBuilder;
 
 use crate::config::{BrokerConfig, Cores};
 use crate::shard::effect::COMPUTE_WORKERS;
-use crate::shard::format::{self, Format};
+use crate::shard::format::{self, Format, FormatError};
+use crate::shard::survey::{Survey, way_out};
 use crate::shard::{ShardConfig, ring_path};
 use crate::types::ShardId;
 
@@ -47,11 +49,13 @@ mod outbox;
 mod pipeline;
 mod preflight;
 mod reactor;
+mod repair;
 mod signals;
 mod socket;
 mod workers;
 
 pub use preflight::{Line, Needs, Verdict, preflight};
+pub use repair::repair;
 
 use accept::Acceptor;
 use blocking::Folder;
@@ -62,6 +66,7 @@ use folder_lock::FolderLock;
 use guests::Guests;
 use inbox::{Inbox, Mail, lock};
 use net::Limits;
+use repair::Reader;
 use signals::Signals;
 use workers::{Workers, caught};
 
@@ -88,6 +93,10 @@ pub struct Place {
     pub seed: u64,
     /// Recover, write everything to its segments, and stop.
     pub only_seal: bool,
+    /// The last stop was clean.
+    pub was_clean: bool,
+    /// Go on without what is damaged.
+    pub accepts_loss: bool,
 }
 
 /// A broker that runs.
@@ -225,7 +234,7 @@ pub fn check(config: &BrokerConfig) -> Vec<Line> {
     let mut lines = vec![line("cores", Ok(format!("{cores:?}, one shard on each")))];
     lines.extend(preflight(&Needs::of(config, cores.len() as u16)));
     let folder = Path::new(config.data_dir());
-    let free = folder_lock::look(folder).and_then(|()| journals_are_there(folder));
+    let free = folder_lock::look(folder).and_then(|()| repair::look(folder));
     lines.push(line(
         "data folder",
         free.map(|()| format!("{} is used by no other process", folder.display())),
@@ -252,7 +261,7 @@ pub fn start(config: &BrokerConfig, shard_config: impl Fn(Place) -> ShardConfig)
     // The folder stays locked from the first shard that seals to the last one that serves: between the two, another process
     // would append to journals that are being removed.
     let mut lock = None;
-    if let Some(Format { shards, .. }) = folder_format(folder)?
+    if let Some(format @ Format { shards, .. }) = folder_format(folder)?
         && usize::from(shards) != cores.len()
     {
         tracing::info!(
@@ -260,25 +269,43 @@ pub fn start(config: &BrokerConfig, shard_config: impl Fn(Place) -> ShardConfig)
             counted(shards),
             cores.len()
         );
-        let held = seal(config, &shard_config)?;
-        retire(folder, shards, &held)
+        let held = seal(config, false, &shard_config)?;
+        retire(folder, format, cores.len() as u16, &held)
             .map_err(|error| format!("cannot retire the journals of {}: {error}", counted(shards)))?;
         lock = Some(held);
     }
-    start_on(config, cores, false, shard_config, lock)
+    start_on(config, cores, Purpose::Serve, shard_config, lock)
+}
+
+/// What a start is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    Serve,
+    /// Everything is written to its segments.
+    Seal {
+        accepts_loss: bool,
+    },
 }
 
 /// Recovers a folder that nobody serves, with the shards that wrote it, and writes every record to its segment. Nobody else may
 /// touch the folder for as long as the caller keeps what it is given.
-pub fn seal(config: &BrokerConfig, shard_config: &impl Fn(Place) -> ShardConfig) -> Result<FolderLock, String> {
+pub fn seal(
+    config: &BrokerConfig,
+    accepts_loss: bool,
+    shard_config: &impl Fn(Place) -> ShardConfig,
+) -> Result<FolderLock, String> {
     let folder = Path::new(config.data_dir());
-    let Format { shards, .. } =
-        folder_format(folder)?.ok_or_else(|| format!("{} is not a data folder of Tidemill", folder.display()))?;
     let cores = cores(&config.cores)?;
+    let shards = match folder_format(folder)? {
+        Some(Format { shards, .. }) => shards,
+        // A folder of Kafka's.
+        None if accepts_loss => cores.len() as u16,
+        None => return Err(format!("{} is not a data folder of Tidemill", folder.display())),
+    };
     let places = (0..usize::from(shards))
         .map(|shard| cores[shard % cores.len()])
         .collect();
-    let mut broker = start_on(config, places, true, shard_config, None)?;
+    let mut broker = start_on(config, places, Purpose::Seal { accepts_loss }, shard_config, None)?;
     broker.wait_stopped()?;
     match folder.join(format::CLEAN_SHUTDOWN).exists() {
         true => Ok(broker.lock),
@@ -292,71 +319,80 @@ pub fn seal(config: &BrokerConfig, shard_config: &impl Fn(Place) -> ShardConfig)
 /// Who wrote the folder's journals; `None` for a folder that is not there or not formatted yet.
 fn folder_format(folder: &Path) -> Result<Option<Format>, String> {
     match std::fs::read(folder.join(format::FILE)) {
-        Ok(content) => format::decode(&content).map(Some),
+        Ok(content) => match format::decode(&content) {
+            Ok(format) => Ok(Some(format)),
+            Err(error @ FormatError::Newer { .. }) => Err(error.to_string()),
+            Err(error) => {
+                let dir = folder.display().to_string();
+                Err(format!("{dir}: {error}. {}", way_out(&dir)))
+            }
+        },
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(folder_lock::cannot_read(folder, format::FILE, &error)),
     }
 }
 
-/// What was acknowledged before a crash is in the journals: without one of them it would be gone without a word. After a
-/// clean stop nothing is.
-fn journals_are_there(folder: &Path) -> Result<(), String> {
-    let Some(Format { shards, has_journals }) = folder_format(folder)? else {
-        return Ok(());
-    };
-    if !has_journals || folder.join(format::CLEAN_SHUTDOWN).exists() {
-        return Ok(());
-    }
-    let mut rings = (0..shards).map(|shard| folder.join(ring_path(ShardId(shard))));
-    match rings.find(|ring| !ring.exists()) {
-        None => Ok(()),
-        Some(missing) => Err(format!(
-            "{} is missing, and the last stop was not a clean one: records that were acknowledged shortly before it are only \
-             there. Put the file back. If it is lost, removing {} makes new journals and loses those records, topics and \
-             settings made shortly before among them",
-            missing.display(),
-            folder.join(format::FILE).display()
-        )),
-    }
-}
-
-/// The journals are empty after a clean stop: the next start makes new ones, for as many shards as it has.
+/// The journals are empty after a clean stop: the next start makes new ones, as many as it has shards.
 ///
-/// The file that names their number says first that they may be missing, and goes last, when they are gone for certain. A
-/// crash before that leaves a folder of the old number, which makes the journals that it lacks; a crash after it, one of no
-/// number and without journals.
-fn retire(folder: &Path, shards: u16, _: &FolderLock) -> std::io::Result<()> {
-    let has_journals = false;
-    let (format, fresh) = (folder.join(format::FILE), folder.join(format!("{}.tmp", format::FILE)));
-    let mut file = blocking::create(&fresh)?;
-    file.write_all(&format::encode(Format { shards, has_journals }))?;
-    file.sync_all()?;
-    std::fs::rename(fresh, format)?;
-    std::fs::File::open(folder)?.sync_all()?;
-    retire_in_order(shards, |names| {
-        for name in names {
-            match std::fs::remove_file(folder.join(name)) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-                _ => {}
+/// The file that names their number says first that they may be missing, and names the new number last, when they are gone for
+/// certain. A crash before that leaves a folder of the old number, which makes the journals that it lacks.
+fn retire(folder: &Path, format: Format, shards: u16, _: &FolderLock) -> std::io::Result<()> {
+    for step in retirement(format, shards) {
+        match step {
+            Retire::Format(format) => {
+                let fresh = folder.join(format!("{}.tmp", format::FILE));
+                let mut file = blocking::create(&fresh)?;
+                file.write_all(&format::encode(format))?;
+                file.sync_all()?;
+                std::fs::rename(fresh, folder.join(format::FILE))?;
+            }
+            Retire::Rings(rings) => {
+                for ring in rings {
+                    match std::fs::remove_file(folder.join(ring)) {
+                        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+                        _ => {}
+                    }
+                }
             }
         }
-        std::fs::File::open(folder)?.sync_all()
-    })
+        std::fs::File::open(folder)?.sync_all()?;
+    }
+    Ok(())
 }
 
-/// What is removed and then synced, in the order in which it must be.
-fn retire_in_order<E>(shards: u16, mut remove: impl FnMut(Vec<String>) -> Result<(), E>) -> Result<(), E> {
-    remove((0..shards).map(ShardId).map(ring_path).collect())?;
-    remove(vec![format::FILE.to_string()])
+enum Retire {
+    Format(Format),
+    Rings(Vec<String>),
+}
+
+/// What is done and then synced, in the order in which it must be.
+fn retirement(format: Format, shards: u16) -> [Retire; 3] {
+    let may_lack_journals = Format {
+        has_journals: false,
+        ..format
+    };
+    let rings = (0..format.shards).map(ShardId).map(ring_path);
+    [
+        Retire::Format(may_lack_journals),
+        Retire::Rings(rings.collect()),
+        Retire::Format(Format {
+            shards,
+            ..may_lack_journals
+        }),
+    ]
 }
 
 fn start_on(
     config: &BrokerConfig,
     cores: Vec<usize>,
-    only_seal: bool,
+    purpose: Purpose,
     shard_config: impl Fn(Place) -> ShardConfig,
     lock: Option<FolderLock>,
 ) -> Result<Broker, String> {
+    let (only_seal, accepts_loss) = match purpose {
+        Purpose::Serve => (false, false),
+        Purpose::Seal { accepts_loss } => (true, accepts_loss),
+    };
     let shards = u16::try_from(cores.len()).map_err(|_| "too many cores".to_string())?;
     let mut refusals = Vec::new();
     for line in preflight(&Needs::of(config, shards)) {
@@ -375,8 +411,12 @@ fn start_on(
         Some(held) => held,
         None => folder_lock::take(&root)?,
     };
-    journals_are_there(&root)?;
     let system = |error: std::io::Error| format!("cannot start: {error}");
+    let folder = Arc::new(Folder::open(&root).map_err(system)?);
+    let survey = Survey::of(&mut Reader(&folder))?;
+    if let Some(refusal) = survey.refusal(&root.to_string_lossy()) {
+        return Err(refusal);
+    }
     // Who only seals serves nobody.
     let listener = if only_seal { None } else { Some(listen::bind(config)?) };
     let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
@@ -384,7 +424,6 @@ fn start_on(
         .as_ref()
         .map_or(Ok(nowhere), listen::Bound::address)
         .map_err(system)?;
-    let folder = Arc::new(Folder::open(&root).map_err(system)?);
 
     let files = preflight::raise_files().saturating_sub(FILES_KEPT);
     let segment_files = (files / 2).min(FILES_PER_SHARD * u64::from(shards));
@@ -405,6 +444,8 @@ fn start_on(
                 address,
                 seed: seed(),
                 only_seal,
+                was_clean: survey.is_clean,
+                accepts_loss,
             }),
             clock,
             limits: Limits {
@@ -549,20 +590,23 @@ impl Broker {
 mod tests {
     use super::*;
 
+    const OLD: Format = Format {
+        shards: 2,
+        has_journals: true,
+        has_metadata: true,
+    };
+
     #[test]
     fn journals_are_retired_before_the_file_that_names_their_number() {
-        let names = |upto: usize| {
-            let mut removed = Vec::new();
-            let _ = retire_in_order(2, |names| {
-                removed.push(names);
-                if removed.len() < upto { Ok(()) } else { Err(()) }
-            });
-            removed.concat()
+        let [first, rings, last] = retirement(OLD, 3);
+        let none = Format {
+            has_journals: false,
+            ..OLD
         };
         // Whenever it is cut off, journals that are still there have their number beside them.
-        let rings = [ring_path(ShardId(0)), ring_path(ShardId(1))];
-        assert_eq!(names(1), rings);
-        assert_eq!(names(2), [&rings[..], &[format::FILE.to_string()]].concat());
+        assert!(matches!(first, Retire::Format(format) if format == none));
+        assert!(matches!(rings, Retire::Rings(rings) if rings == [ring_path(ShardId(0)), ring_path(ShardId(1))]));
+        assert!(matches!(last, Retire::Format(format) if format == Format { shards: 3, ..none }));
     }
 
     #[test]
@@ -573,12 +617,16 @@ mod tests {
         std::fs::write(path(format::FILE), "").unwrap();
         std::fs::write(path("other"), "").unwrap();
         let lock = folder_lock::take(folder.path()).unwrap();
-        retire(folder.path(), 2, &lock).unwrap();
+        retire(folder.path(), OLD, 3, &lock).unwrap();
         let mut left: Vec<_> = std::fs::read_dir(folder.path())
             .unwrap()
             .map(|entry| entry.unwrap().file_name())
             .collect();
         left.sort();
-        assert_eq!(left, [folder_lock::LOCK_FILE, "other"]);
+        assert_eq!(left, [folder_lock::LOCK_FILE, "other", format::FILE]);
+        assert_eq!(
+            folder_format(folder.path()).unwrap().map(|format| format.shards),
+            Some(3)
+        );
     }
 }

@@ -4,7 +4,7 @@
 //! The controller's shard reads the folder's own files and the metadata log, and publishes the image that the process before
 //! left; the others wait for it with their journals already read. What this process appends comes after (`registration`).
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
@@ -18,16 +18,18 @@ use crate::log::{
     side_files,
 };
 use crate::replica::{Leader, Replica};
-use crate::types::{Entry, LeaderEpoch, LogId, Offset, Position, ShardId};
+use crate::types::{Entry, LeaderEpoch, LogId, Offset, Position, ShardId, TopicId};
 
 use super::clock::Clock;
 use super::commit::Committing;
 use super::disk::Op;
 use super::effect::{DiskError, DiskOp, DiskReply, Effect, File};
 use super::folders::{Folder, FolderName, STRAY_SUFFIX, leader_of, name_with_suffix};
+use super::format::Format;
 use super::kraft::{Kraft, KraftOp};
 use super::message::Message;
 use super::partition::Partition;
+use super::survey::{aside_name, way_out};
 use super::{CONTROLLER, Shard, Stage};
 
 /// Logs that are recovered at the same time.
@@ -41,7 +43,7 @@ pub struct Boot {
     /// The data folder's names.
     pub(super) root: Vec<Entry>,
     recovery: Option<Recovery>,
-    frames: BTreeMap<LogId, Frames>,
+    pub(super) frames: BTreeMap<LogId, Frames>,
     /// Damaged stretches of the journal that may have held frames of any log.
     damages: u32,
     /// An image that came before the journal was read.
@@ -52,8 +54,10 @@ pub struct Boot {
     wanted: VecDeque<LogBoot>,
     logs: BTreeMap<LogId, LogBoot>,
     pub(super) kraft: Option<Kraft>,
-    /// The folder was served before, with a journal of every shard.
-    pub(super) has_journals: bool,
+    /// What the folder says of who wrote it; `None` when it is new, or Kafka's.
+    pub(super) format: Option<Format>,
+    /// Topics of which the metadata log still says that they were deleted.
+    pub(super) deleted: Arc<BTreeSet<TopicId>>,
     /// Strays to move away, one after the other.
     tidying: VecDeque<DiskOp>,
     /// Kafka's log starts, by folder; read once the first log needs them.
@@ -62,11 +66,11 @@ pub struct Boot {
 
 /// What the journal still has of one log.
 #[derive(Default)]
-struct Frames {
-    replay: Vec<Replay>,
+pub(super) struct Frames {
+    pub(super) replay: Vec<Replay>,
     /// The newest control frame, which the next recovery point settles.
     control: Ticket,
-    is_dropped: bool,
+    pub(super) is_dropped: bool,
     /// Acknowledged offsets that the journal lost, inclusive.
     lost: Vec<RangeInclusive<Offset>>,
     /// Damaged stretches before the newest frame: whatever they held, this log goes on behind them.
@@ -119,6 +123,11 @@ pub enum BootOp {
     LogMended(LogId),
     /// A folder that nobody claims was moved away, or the root synced after that.
     Tidied,
+    /// One of the operations that keep frames apart of which nobody knows the topic; how many follow, and whose frames it was.
+    FramesKept {
+        left: VecDeque<DiskOp>,
+        logs: Vec<LogId>,
+    },
 }
 
 impl Boot {
@@ -134,7 +143,8 @@ impl Boot {
             wanted: VecDeque::new(),
             logs: BTreeMap::new(),
             kraft: None,
-            has_journals: false,
+            format: None,
+            deleted: Arc::default(),
             tidying: VecDeque::new(),
             kafka_starts: None,
         }
@@ -151,6 +161,24 @@ impl Shard {
 
     pub(super) fn fatal(&mut self, message: String) {
         self.emit(Effect::Fatal { message });
+    }
+
+    /// The start does not go on, unless a person accepts what is lost.
+    pub(super) fn refuse_start(&mut self, what: String) {
+        let message = format!("{what}. {}", way_out(&self.config.data_dir));
+        self.fatal(message);
+    }
+
+    /// Something acknowledged is damaged or lost.
+    pub(super) fn found(&mut self, what: String) {
+        tracing::error!("{what}");
+        self.findings.push(what);
+    }
+
+    pub(super) fn topics_deleted(&mut self, deleted: Arc<BTreeSet<TopicId>>) {
+        if let Stage::Booting(boot) = &mut self.stage {
+            boot.deleted = deleted;
+        }
     }
 
     pub(super) fn begin_boot(&mut self) {
@@ -205,6 +233,7 @@ impl Shard {
                 }
                 self.tidy_next();
             }
+            BootOp::FramesKept { left, logs } => self.frames_kept(left, logs, result),
             BootOp::Kraft(op) => self.kraft_done(op, result),
             BootOp::LogParked { name, frames } => self.part_read(name, frames, result),
             BootOp::LogListed(log) => self.log_listed(log, result),
@@ -236,6 +265,7 @@ impl Shard {
             config,
             file_bytes: found,
             nonce,
+            is_empty: self.config.was_clean,
         }));
         if self.config.id == CONTROLLER {
             self.begin_kraft();
@@ -251,7 +281,7 @@ impl Shard {
             let ring: File = self.commit.ring.clone();
             let step = self.boot().recovery.as_mut().expect("it is being read").step();
             match step {
-                Err(error) => return self.fatal(format!("{}: {error}", ring.path)),
+                Err(error) => return self.refuse_start(format!("{}: {error}", ring.path)),
                 Ok(JournalStep::Read { position, len }) => {
                     return self.disk(
                         Op::Boot(BootOp::RingRead),
@@ -289,7 +319,7 @@ impl Shard {
         let recovery = self.boot().recovery.take().expect("it is being read");
         let (journal, report) = recovery.finish();
         if !report.damage.is_empty() {
-            tracing::error!("shard {}: {report}", self.config.id.0);
+            self.found(format!("{}: {report}", self.commit.ring.path));
         } else if !report.clean && !report.created {
             tracing::info!("shard {}: {report}", self.config.id.0);
         }
@@ -302,6 +332,16 @@ impl Shard {
         }
         self.journal = journal;
         self.has_journal = true;
+        let (used, wanted) = (self.journal.config().ring_bytes, self.limits.journal_bytes);
+        if used != wanted {
+            tracing::warn!(
+                "{} has {used} bytes, and tidemill.journal.bytes asks for {wanted}: it is used as it is, because it may hold records, \
+                 and batches of more than {} bytes are refused. It is made anew by the first start after a clean stop",
+                self.commit.ring.path,
+                self.largest_batch_bytes()
+            );
+            self.limits = self.config.broker.limits_with(self.config.shards, used);
+        }
         self.boot().is_journal_read = true;
         self.begin_commit();
         if self.config.id == CONTROLLER {
@@ -333,25 +373,12 @@ impl Shard {
                 }
             }
         }
-        let unknown: Vec<LogId> = (self.boot().frames.keys().copied())
-            .filter(|log| *log != LogId::METADATA && image.partition(*log).is_none())
-            .collect();
-        for log in unknown {
-            let frames = self.boot().frames.remove(&log).expect("just seen");
-            let is_told_only = frames.replay.iter().all(|frame| matches!(frame, Replay::Ended { .. }));
-            if !frames.is_dropped && !is_told_only {
-                // Its topic was deleted, and the power went before this shard heard of it: the metadata is durable first.
-                tracing::info!("{log}: the journal has frames of a topic that was deleted; they are dropped");
-            }
-            self.stats.frames_dropped += 1;
-            self.journal.forget(log);
-        }
         self.boot().wanted = wanted;
         self.leave_strange_parked();
-        self.begin_logs();
+        self.part_with_unknown(&image);
     }
 
-    fn begin_logs(&mut self) {
+    pub(super) fn begin_logs(&mut self) {
         while self.boot().logs.len() < LOGS_AT_ONCE {
             let Some(next) = self.boot().wanted.pop_front() else {
                 break;
@@ -473,7 +500,7 @@ impl Shard {
     }
 
     fn log_point(&mut self, log: LogId, result: Result<DiskReply, DiskError>) {
-        let point = match result {
+        let mut point = match result {
             Ok(DiskReply::Bytes(bytes)) => Some(bytes),
             Ok(other) => unreachable!("bytes, not {other:?}"),
             Err(DiskError::NotFound { .. }) => None,
@@ -488,12 +515,21 @@ impl Shard {
         let checked = point.as_ref().map(|bytes| log::check_recovery_point(bytes, log));
         if let Some(Err(error)) = checked.filter(|_| log != LogId::METADATA) {
             let path = format!("{}/{RECOVERY_POINT}", self.log_boot(log).dir);
-            return self.log_failed(
-                log,
-                format!(
-                    "{path} cannot be used: {error}. Nothing else says which records were deleted, who wrote them, and whether                      acknowledged ones are lost. Restore the file, or give that up with `tidemill repair`"
-                ),
-            );
+            if !self.config.accepts_loss || error.is_newer() {
+                return self.log_failed(
+                    log,
+                    format!(
+                        "{path} cannot be used: {error}. Nothing else says which records were deleted, who wrote them, and \
+                         whether acknowledged ones are lost. Restore the file, or give that up with `tidemill repair`"
+                    ),
+                );
+            }
+            let aside = DiskOp::Rename {
+                to: aside_name(&path, self.random.uuid()),
+                from: path,
+            };
+            self.log_boot(log).mending.push_back(aside);
+            point = None;
         }
         let log_boot = self.log_boot(log);
         let opened_by_kafka = log::was_opened_by_kafka(&log_boot.entries);
@@ -546,10 +582,9 @@ impl Shard {
         let journaled = Journaled {
             frames: std::mem::take(&mut frames.replay),
             lost: std::mem::take(&mut frames.lost),
-            // The metadata log says itself when something is missing: nothing may be read without it.
-            may_have_lost: (frames.damages < damages || frames.lost_control) && log != LogId::METADATA,
+            may_have_lost: frames.damages < damages || frames.lost_control,
         };
-        let now = self.now;
+        let (now, accepts_loss) = (self.now, self.config.accepts_loss);
         let registration = self.image.partition(log);
         let epoch_max = registration.map_or(LeaderEpoch::MAX, |registration| registration.leader_epoch);
         let Stage::Booting(boot) = &mut self.stage else {
@@ -571,6 +606,7 @@ impl Shard {
             journaled,
             epoch_max,
             may_have_gaps,
+            accepts_loss,
         };
         Recovering::new(seed, &mut self.files)
     }
@@ -592,15 +628,23 @@ impl Shard {
                 let recovering = log_boot.recovering.take().expect("just seen");
                 let recovered = recovering.finish(&mut self.files);
                 self.stats.log_recovered(&recovered);
-                let log_boot = self.log_boot(log);
+                let dir = self.log_boot(log).dir.clone();
                 for line in &recovered.report {
                     if recovered.is_damaged {
-                        tracing::error!("{}: {line}", log_boot.dir);
+                        self.found(format!("{dir}: {line}"));
                     } else {
-                        tracing::warn!("{}: {line}", log_boot.dir);
+                        tracing::warn!("{dir}: {line}");
                     }
                 }
-                let mut mending = VecDeque::new();
+                if recovered.log.is_read_only() && !recovered.is_damaged {
+                    self.found(format!(
+                        "{dir}: acknowledged records from offset {} on were lost, as an earlier start said, and the log takes no \
+                         new ones; `tidemill repair` with --accept-loss lets it take records again",
+                        recovered.log.end()
+                    ));
+                }
+                let log_boot = self.log_boot(log);
+                let mut mending = std::mem::take(&mut log_boot.mending);
                 for (file, len) in &recovered.cut {
                     mending.push_back(DiskOp::Truncate {
                         file: file.clone(),
@@ -691,6 +735,7 @@ impl Shard {
         match log {
             Ok(log) => {
                 self.stats.logs_offline += 1;
+                self.findings.push(format!("{dir} is offline: {why}"));
                 self.hold(id, log, Folder::Ready);
                 self.take_offline(id, why);
                 self.begin_logs();
@@ -836,15 +881,32 @@ impl Shard {
             deleted.for_each(|entry| self.remove_folder(entry.name));
         }
         self.make_folders();
+        self.hold_first_image();
+        if self.config.only_seal {
+            self.emit(Effect::Ready);
+            self.stop();
+        }
+    }
+
+    /// This shard acts on the metadata that the process before left, once its journal has started: the folder's format says of
+    /// every journal that it was made when every shard has come so far.
+    pub(super) fn hold_first_image(&mut self) {
+        self.commit.holds_image_back = !self.journal.has_started();
+        if let Some(error) = self.commit.failed() {
+            let message = format!(
+                "{} cannot be written: {error}. Check the device (dmesg), then start the broker again",
+                self.commit.ring.path
+            );
+            return self.fatal(message);
+        }
+        if self.commit.holds_image_back {
+            return;
+        }
         let offset = self.image.reached.offset + 1;
         if self.config.id == CONTROLLER {
             self.image_held(CONTROLLER, offset);
         } else {
             self.tell(CONTROLLER, Message::ImageHeld { offset });
-        }
-        if self.config.only_seal {
-            self.emit(Effect::Ready);
-            self.stop();
         }
     }
 

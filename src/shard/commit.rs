@@ -30,6 +30,8 @@ pub struct Committing {
     flush_wanted: bool,
     /// When the newest commit was complete.
     completed_us: u64,
+    /// The logs are recovered, and the journal has not started.
+    pub(super) holds_image_back: bool,
 }
 
 struct Queued {
@@ -77,6 +79,7 @@ impl Committing {
             flush_at_us: None,
             flush_wanted: false,
             completed_us: 0,
+            holds_image_back: false,
         }
     }
 
@@ -269,6 +272,9 @@ impl Shard {
                 self.retry_blocked();
             }
             Err(error) => self.journal_failed(&error),
+        }
+        if self.commit.holds_image_back {
+            self.hold_first_image();
         }
     }
 

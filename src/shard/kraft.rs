@@ -1,6 +1,6 @@
 //! The controller's shard at a start: whose folder it is, the metadata log, and the new leader epoch.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -8,13 +8,13 @@ use bytes::Bytes;
 use crate::config::CleanupPolicy;
 use crate::controller::files::{self, MetaProperties, QuorumState};
 use crate::controller::image::Endpoint;
-use crate::controller::snapshot::{SnapshotId, decode_snapshot, format_files};
+use crate::controller::snapshot::{self, SnapshotId, decode_snapshot, format_files};
 use crate::controller::start::{self, Node};
-use crate::controller::{Controller, Replay};
+use crate::controller::{Controller, Replay, topics_removed};
 use crate::log::side_files::CLEAN_SHUTDOWN;
-use crate::log::{DiskRead, LogConfig, ReadPlan, ReadProgress};
+use crate::log::{DiskRead, LogConfig, ReadError, ReadPlan, ReadProgress};
 use crate::record::{Scan, scan::Depth};
-use crate::types::{LogId, Uuid};
+use crate::types::{Entry, LogId, Offset, TopicId, Uuid};
 
 use super::Shard;
 use super::boot::BootOp;
@@ -25,6 +25,7 @@ use super::folders::FolderName;
 use super::format::{self, Format};
 use super::metadata::{Metadata, Unsnapshotted};
 use super::registration::Registration;
+use super::survey::aside_name;
 
 pub const METADATA_TOPIC: &str = "__cluster_metadata";
 pub const METADATA_DIR: &str = files::METADATA_FOLDER;
@@ -38,13 +39,19 @@ const JOURNAL_BYTES_PER_PARTITION: u64 = 4 * BLOCK_BYTES;
 pub struct Kraft {
     meta: MetaProperties,
     quorum: Option<QuorumState>,
+    /// Those that were not tried yet, the newest last.
     snapshots: Vec<SnapshotId>,
+    /// Snapshots that cannot be used.
+    damaged: Vec<SnapshotId>,
     replay: Option<Replay>,
-    /// What was replayed of the log: its bytes, and when the first batch was appended.
+    /// What is read next. Below the replay's own offset it is only looked at for topics that were deleted.
+    reading: Offset,
+    /// What was applied of the log: its bytes, and when the first batch was appended.
     replayed_bytes: u64,
     replayed_since_ms: Option<i64>,
-    /// The last process did not stop cleanly.
-    is_unclean: bool,
+    deleted: BTreeSet<TopicId>,
+    /// A person accepted that offsets from here to there are given up.
+    given_up: Vec<(Offset, Offset)>,
 }
 
 pub enum KraftOp {
@@ -62,6 +69,10 @@ pub enum KraftOp {
     Snapshot(SnapshotId),
     Read(Box<DiskRead>),
     Bootstrap,
+    /// What the folder needs once the metadata is read, one operation after the other.
+    Mending {
+        left: VecDeque<DiskOp>,
+    },
 }
 
 impl Shard {
@@ -93,13 +104,21 @@ impl Shard {
                 None
             }
             Ok(_) | Err(DiskError::NotFound { .. }) => None,
-            Err(error) => return self.fatal(format!("cannot read or write a file of the data folder: {error}")),
+            Err(error) => match op {
+                // Another one may do.
+                KraftOp::Snapshot(id) => return self.snapshot_is_bad(id, error.to_string()),
+                _ => return self.fatal(format!("cannot read or write a file of the data folder: {error}")),
+            },
         };
         match op {
-            KraftOp::Format => match content.map(|bytes| format::check(&bytes, self.config.shards)) {
-                Some(Err(why)) => self.fatal(why),
+            KraftOp::Format => match content.map(|bytes| format::decode(&bytes)) {
+                Some(Err(why)) => self.refuse_start(why.to_string()),
+                Some(Ok(format)) if format.shards != self.config.shards => self.fatal(format!(
+                    "the folder's journals belong to {} shards, not {}: they were not retired",
+                    format.shards, self.config.shards
+                )),
                 found => {
-                    self.boot().has_journals = matches!(found, Some(Ok(format)) if format.has_journals);
+                    self.boot().format = found.and_then(Result::ok);
                     let path = files::META_PROPERTIES.into();
                     self.kraft_disk(KraftOp::Meta, DiskOp::ReadFile { path });
                 }
@@ -113,16 +132,17 @@ impl Shard {
             KraftOp::CleanSynced => self.advance_journal(),
             KraftOp::Quorum => self.quorum_read(content),
             KraftOp::Listed => self.read_snapshot(),
-            KraftOp::Snapshot(id) => self.snapshot_read(content.map(|content| (id, content))),
+            KraftOp::Snapshot(id) => self.snapshot_read(id, content),
             KraftOp::Bootstrap => self.bootstrap_read(content),
             KraftOp::Read(read) => {
                 let bytes = content.expect("a read answers with bytes");
                 match self.partition_mut(LogId::METADATA).log.finish_read(&read, bytes) {
                     Ok(ReadProgress::Done { slices, .. }) => self.apply_metadata(&slices),
                     Ok(ReadProgress::More(next)) => self.read_metadata_from_disk(next),
-                    Err(error) => self.fatal(format!("the metadata log cannot be read: {error}")),
+                    Err(error) => self.metadata_unreadable(&error),
                 }
             }
+            KraftOp::Mending { left } => self.mend_metadata(left),
         }
     }
 
@@ -139,12 +159,15 @@ impl Shard {
                         self.config.data_dir
                     ));
                 }
-                Err(error) => return self.fatal(format!("{}/{error}", self.config.data_dir)),
+                Err(error) => return self.refuse_start(format!("{}/{error}", self.config.data_dir)),
             };
             // Replacing a file syncs its folder. A process that was killed may have left names here that only the kernel knows:
             // they count from now on, before a shard has metadata and finds its partitions' folders among them.
-            let has_journals = self.boot().has_journals;
-            let left = VecDeque::from([self.write_format(has_journals)]);
+            // After a clean stop the journals hold nothing, and one that is missing is made.
+            let kept = self.boot().format;
+            let has_journals = kept.is_some_and(|format| format.has_journals) && !self.config.was_clean;
+            let has_metadata = kept.is_some_and(|format| format.has_metadata);
+            let left = VecDeque::from([self.write_format(has_journals, has_metadata)]);
             return self.kraft_disk(
                 KraftOp::Formatting { meta, left },
                 DiskOp::CreateDir {
@@ -152,22 +175,7 @@ impl Shard {
                 },
             );
         }
-        // The power may fail while a folder is formatted; the journal is made after that, so that with one there was more.
-        let is_used = |name: &str| match FolderName::parse(name) {
-            FolderName::Partition { topic, .. } => *topic != *METADATA_TOPIC,
-            _ => name.ends_with(".ring"),
-        };
-        if let Some(found) = self.boot().root.iter().find(|entry| is_used(&entry.name)) {
-            let name = found.name.clone();
-            // The other shards' journals are made at the same time as the folder is formatted.
-            if !name.ends_with(".ring") || name == *self.commit.ring.path {
-                return self.fatal(format!(
-                    "the data folder {} holds {name} but no {}: restore that file, or use an empty folder",
-                    self.config.data_dir,
-                    files::META_PROPERTIES
-                ));
-            }
-        }
+        // A new folder, or one that lost the power while it was made: `survey` refuses one that was served.
         let meta = MetaProperties {
             cluster_id: self.random.uuid().to_string(),
             node_id,
@@ -183,7 +191,7 @@ impl Shard {
             Ok(formatted) => formatted,
             Err(error) => return self.fatal(format!("the data folder cannot be formatted: {error}")),
         };
-        let mut left = VecDeque::from([DiskOp::SyncDir { path: String::new() }, self.write_format(false)]);
+        let mut left = VecDeque::from([DiskOp::SyncDir { path: String::new() }, self.write_format(false, false)]);
         left.extend(
             formatted
                 .into_iter()
@@ -197,26 +205,32 @@ impl Shard {
         );
     }
 
-    pub(super) fn write_format(&self, has_journals: bool) -> DiskOp {
-        let shards = self.config.shards;
+    pub(super) fn write_format(&self, has_journals: bool, has_metadata: bool) -> DiskOp {
+        let format = Format {
+            shards: self.config.shards,
+            has_journals,
+            has_metadata,
+        };
         DiskOp::ReplaceFile {
             path: format::FILE.into(),
-            content: format::encode(Format { shards, has_journals }),
+            content: format::encode(format),
         }
     }
 
     fn folder_is_ours(&mut self, meta: MetaProperties) {
-        let is_clean = self.boot().root.iter().any(|entry| entry.name == CLEAN_SHUTDOWN);
         self.boot().kraft = Some(Kraft {
             meta,
             quorum: None,
             snapshots: Vec::new(),
+            damaged: Vec::new(),
             replay: None,
+            reading: 0,
             replayed_bytes: 0,
             replayed_since_ms: None,
-            is_unclean: !is_clean,
+            deleted: BTreeSet::new(),
+            given_up: Vec::new(),
         });
-        if is_clean {
+        if self.config.was_clean {
             // From here on a crash is an unclean stop.
             self.kraft_disk(
                 KraftOp::CleanRemoved,
@@ -253,7 +267,11 @@ impl Shard {
     fn quorum_read(&mut self, content: Option<Bytes>) {
         match content.map(|bytes| QuorumState::decode(&bytes)).transpose() {
             Ok(quorum) => self.kraft().quorum = quorum,
-            Err(error) => return self.fatal(format!("{METADATA_DIR}/{error}")),
+            // Epochs rise from what the log says, too; a voter that stands alone has nothing else in it.
+            Err(error) if self.config.accepts_loss => {
+                tracing::warn!("{METADATA_DIR}/{error}: it is written anew");
+            }
+            Err(error) => return self.refuse_start(format!("{METADATA_DIR}/{error}")),
         }
         self.kraft_disk(
             KraftOp::Listed,
@@ -263,7 +281,7 @@ impl Shard {
         );
     }
 
-    /// The newest snapshot, if there is one.
+    /// The newest snapshot that was not tried yet, if there is one.
     fn read_snapshot(&mut self) {
         self.kraft().snapshots.sort_unstable();
         match self.kraft().snapshots.pop() {
@@ -271,32 +289,49 @@ impl Shard {
                 let path = format!("{METADATA_DIR}/{}", id.file_name());
                 self.kraft_disk(KraftOp::Snapshot(id), DiskOp::ReadFile { path });
             }
-            None => self.snapshot_read(None),
+            None => {
+                let (cluster_id, node_id) = (self.kraft().meta.cluster_id.clone(), self.config.broker.node_id);
+                let replay = Replay::new(&cluster_id, node_id, self.config.broker.clone());
+                self.begin_replay(replay);
+            }
         }
     }
 
-    fn snapshot_read(&mut self, content: Option<(SnapshotId, Bytes)>) {
+    fn snapshot_read(&mut self, id: SnapshotId, content: Option<Bytes>) {
         let (cluster_id, node_id) = (self.kraft().meta.cluster_id.clone(), self.config.broker.node_id);
         let config = self.config.broker.clone();
-        let replay = match content {
-            Some((id, content)) => match decode_snapshot(id, &content, &cluster_id, node_id, config) {
-                Ok(replay) => replay,
-                // An older snapshot may still do, as long as the log reaches back to it.
-                Err(error) => {
-                    tracing::error!("{METADATA_DIR}: a snapshot cannot be read, an older one is tried: {error}");
-                    return self.read_snapshot();
-                }
-            },
-            None => Replay::new(&cluster_id, node_id, config),
-        };
-        self.kraft().replay = Some(replay);
+        // Listed a moment ago.
+        let content = content.unwrap_or_default();
+        match decode_snapshot(id, &content, &cluster_id, node_id, config) {
+            Ok(replay) => self.begin_replay(replay),
+            Err(error) => self.snapshot_is_bad(id, error.to_string()),
+        }
+    }
+
+    /// An older one does, as long as the log reaches back to it.
+    fn snapshot_is_bad(&mut self, id: SnapshotId, why: String) {
+        self.found(format!(
+            "{METADATA_DIR}/{} cannot be used, an older snapshot is tried: {why}",
+            id.file_name()
+        ));
+        self.stats.metadata_snapshots_passed_over += 1;
+        self.kraft().damaged.push(id);
+        self.read_snapshot();
+    }
+
+    fn begin_replay(&mut self, replay: Replay) {
+        let offset = replay.next_offset();
+        let start = self.partition(LogId::METADATA).log.start();
+        let kraft = self.kraft();
+        // What the snapshot covers, as far as the log still has it, says which topics were deleted not long ago.
+        kraft.reading = start.min(offset);
+        kraft.replay = Some(replay);
         self.read_metadata();
     }
 
     /// The next piece of the metadata log, until its end.
     fn read_metadata(&mut self) {
-        let replay = self.kraft().replay.as_ref().expect("it is being replayed");
-        let (offset, is_fresh) = (replay.next_offset(), replay.is_fresh());
+        let (offset, is_fresh) = (self.kraft().reading, self.replay().is_fresh());
         let log = &mut self.partition_mut(LogId::METADATA).log;
         let end = log.end();
         if offset >= end {
@@ -311,8 +346,12 @@ impl Shard {
         match log.read(offset, READ_BYTES, true, end) {
             Ok(ReadPlan::Memory(slices)) => self.apply_metadata(&slices),
             Ok(ReadPlan::Disk(read)) => self.read_metadata_from_disk(read),
-            Err(error) => self.fatal(format!("the metadata log cannot be read: {error}")),
+            Err(error) => self.metadata_unreadable(&error),
         }
+    }
+
+    fn replay(&mut self) -> &mut Replay {
+        self.kraft().replay.as_mut().expect("it is being replayed")
     }
 
     fn read_metadata_from_disk(&mut self, read: DiskRead) {
@@ -321,26 +360,36 @@ impl Shard {
     }
 
     fn apply_metadata(&mut self, slices: &[Bytes]) {
-        let kraft = self.boot().kraft.as_mut().expect("the folder's files were read");
-        let replay = kraft.replay.as_mut().expect("it is being replayed");
-        let before = replay.next_offset();
+        let before = self.kraft().reading;
         for slice in slices {
             let mut scan = Scan::new(slice, Depth::Crc);
             for view in scan.by_ref() {
-                // A snapshot may end within what the log still holds.
-                if view.header.next_offset() <= before {
+                let next = view.header.next_offset();
+                if next <= self.kraft().reading {
                     continue;
                 }
-                kraft.replayed_bytes += view.header.size_bytes as u64;
-                kraft.replayed_since_ms.get_or_insert(view.header.max_timestamp);
-                if let Err(error) = replay.apply(&view.slice_of(slice)) {
-                    let dir = self.config.data_dir.clone();
-                    return self.fatal(format!("{dir}/{METADATA_DIR}: {error}"));
+                let batch = view.slice_of(slice);
+                let removed = topics_removed(&batch);
+                self.kraft().deleted.extend(removed);
+                // A snapshot may end within what the log still holds.
+                let applied = self.replay().next_offset();
+                if next > applied {
+                    if batch.base_offset > applied && self.config.accepts_loss {
+                        self.kraft().given_up.push((applied, batch.base_offset));
+                        self.replay().skip_to(batch.base_offset);
+                    }
+                    if let Err(error) = self.replay().apply(&batch) {
+                        return self.metadata_is_lost(batch.base_offset, next, error.to_string());
+                    }
+                    let kraft = self.kraft();
+                    kraft.replayed_bytes += view.header.size_bytes as u64;
+                    kraft.replayed_since_ms.get_or_insert(view.header.max_timestamp);
                 }
+                self.kraft().reading = next;
             }
         }
-        if replay.next_offset() == before {
-            return self.fatal(format!("{METADATA_DIR}: nothing can be read at offset {before}"));
+        if self.kraft().reading == before {
+            return self.metadata_is_lost(before, before + 1, "nothing can be read there".into());
         }
         self.read_metadata();
     }
@@ -372,24 +421,104 @@ impl Shard {
         self.metadata_replayed();
     }
 
+    fn metadata_unreadable(&mut self, error: &ReadError) {
+        let offset = self.kraft().reading;
+        let log = &self.partition(LogId::METADATA).log;
+        let damaged = log.damage().iter().find(|range| range.contains(&offset));
+        let next = damaged.map_or(offset + 1, |range| range.end).max(log.start());
+        self.metadata_is_lost(offset, next, error.to_string());
+    }
+
+    /// Metadata from `offset` on, at least up to `next`, cannot be applied.
+    fn metadata_is_lost(&mut self, offset: Offset, next: Offset, why: String) {
+        let applied = self.replay().next_offset();
+        if offset < applied {
+            // A snapshot has it.
+            self.kraft().reading = next.min(applied);
+        } else if self.config.accepts_loss {
+            self.kraft().given_up.push((offset, next));
+            self.replay().skip_to(next);
+            self.kraft().reading = next;
+        } else {
+            return self.refuse_start(format!(
+                "{}/{METADATA_DIR}: acknowledged metadata at offset {offset} is lost: {why}",
+                self.config.data_dir
+            ));
+        }
+        self.read_metadata();
+    }
+
+    /// Everything that there is of the metadata was applied.
     fn metadata_replayed(&mut self) {
-        let offset = self.kraft().replay.as_ref().expect("it was replayed").next_offset();
-        let end = self.partition(LogId::METADATA).log.end();
-        if offset > end && end > 0 {
-            return self.fatal(format!(
-                "{METADATA_DIR}: its snapshot ends at {offset} and its log already at {end}: acknowledged metadata is missing"
+        let (offset, end) = (self.replay().next_offset(), self.partition(LogId::METADATA).log.end());
+        let dir = format!("{}/{METADATA_DIR}", self.config.data_dir);
+        if offset > end {
+            return self.refuse_start(format!(
+                "{dir}: its snapshot ends at {offset} and its log already at {end}: acknowledged metadata is missing"
             ));
         }
         if self.partition(LogId::METADATA).log.is_read_only() {
-            return self.fatal(format!(
-                "{METADATA_DIR}: acknowledged metadata is lost, see the lines above"
+            let what: Vec<String> = self.findings.clone();
+            return self.refuse_start(format!(
+                "{dir}: topics or settings that were made may be lost: {}",
+                what.join("; ")
             ));
         }
+        let is_partition = |entry: &Entry| matches!(FolderName::parse(&entry.name), FolderName::Partition { topic, .. } if *topic != *METADATA_TOPIC);
+        let boot = self.boot();
+        let was_served = boot.format.is_some_and(|format| format.has_metadata) || boot.root.iter().any(is_partition);
+        if end == 0 && was_served && !self.config.accepts_loss {
+            return self.refuse_start(format!("{dir} holds no metadata, and the folder was served before"));
+        }
+        let mut left = VecDeque::new();
+        // A damaged snapshot must not count as one of those that are kept.
+        let random = self.random.uuid();
+        for id in std::mem::take(&mut self.kraft().damaged) {
+            let from = format!("{METADATA_DIR}/{}", id.file_name());
+            let to = aside_name(&from, random);
+            left.push_back(DiskOp::Rename { from, to });
+        }
+        if !left.is_empty() {
+            left.push_back(DiskOp::SyncDir {
+                path: METADATA_DIR.into(),
+            });
+        }
+        let given_up = std::mem::take(&mut self.kraft().given_up);
+        if !given_up.is_empty() {
+            // Of what is left: the next start does not read what lies below it.
+            let now_ms = self.now.wall_ms;
+            match snapshot::encode_snapshot(self.replay(), now_ms) {
+                Ok((id, content)) => left.push_back(DiskOp::ReplaceFile {
+                    path: format!("{METADATA_DIR}/{}", id.file_name()),
+                    content,
+                }),
+                Err(error) => return self.fatal(format!("the metadata cannot be written as a snapshot: {error}")),
+            }
+            for (from, to) in given_up {
+                self.found(format!("{METADATA_DIR}: offsets {from} to {} are given up", to - 1));
+            }
+        }
+        if end == 0 && was_served {
+            let has_journals = self.boot().format.is_some_and(|format| format.has_journals);
+            left.push_back(self.write_format(has_journals, false));
+        }
+        self.mend_metadata(left);
+    }
+
+    fn mend_metadata(&mut self, mut left: VecDeque<DiskOp>) {
+        match left.pop_front() {
+            Some(next) => self.kraft_disk(KraftOp::Mending { left }, next),
+            None => self.metadata_is_known(),
+        }
+    }
+
+    fn metadata_is_known(&mut self) {
         let mut replay = self.kraft().replay.take().expect("it is being replayed");
         for complaint in replay.take_complaints() {
             tracing::warn!("{complaint}");
         }
-        let (quorum, is_unclean) = (self.kraft().quorum.clone(), self.kraft().is_unclean);
+        let (quorum, is_unclean) = (self.kraft().quorum.clone(), !self.config.was_clean);
+        let deleted = Arc::new(std::mem::take(&mut self.kraft().deleted));
         let directory_id = self.kraft().meta.directory_id;
         let controller = Controller::new(
             self.config.broker.node_id,
@@ -412,7 +541,7 @@ impl Shard {
                 self.config.shards,
                 unsnapshotted,
             ));
-            return self.publish(image);
+            return self.publish(image, deleted);
         }
         match start::start(
             &replay,
@@ -436,7 +565,7 @@ impl Shard {
                     unsnapshotted,
                 ));
                 // Logs are recovered with what the process before left; see `registration`.
-                self.publish(image);
+                self.publish(image, deleted);
             }
             Err(error) => self.fatal(format!("{}: {error}", self.config.data_dir)),
         }

@@ -3,13 +3,14 @@
 //! The shard that owns a connection splits a request into one [`Ask`] per owning shard and gets exactly one [`Answer`] for
 //! each. A shard asks itself by the same road, without the queue.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
 use crate::controller::Image;
 use crate::error::ErrorCode;
-use crate::types::{ConnId, LeaderEpoch, LogId, Offset, ProducerId, ShardId};
+use crate::types::{ConnId, LeaderEpoch, LogId, Offset, ProducerId, ShardId, TopicId};
 use crate::wire::configs::*;
 use crate::wire::topics::*;
 
@@ -43,9 +44,11 @@ pub enum Message {
     Forget {
         flow: FlowId,
     },
-    /// Durable metadata, from the controller's shard.
+    /// Durable metadata, from the controller's shard. With the first one come the topics of which the metadata log still says
+    /// that they were deleted; later none.
     Image {
         image: Arc<Image>,
+        deleted: Arc<BTreeSet<TopicId>>,
     },
     /// This shard acts on the metadata up to this offset of the metadata log.
     ImageHeld {

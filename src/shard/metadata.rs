@@ -3,14 +3,14 @@
 //! A decision is made on the newest image, appended at once and applied by replay; it is answered when it is durable and
 //! every shard has said that it holds the image that the decision made.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use crate::controller::snapshot::SnapshotId;
 use crate::controller::{Controller, Decision, Delta, Image, Replay, batch, snapshot};
 use crate::journal;
 use crate::record::{Batch, StampedBatch};
-use crate::types::{LogId, Offset, ShardId};
+use crate::types::{LogId, Offset, ShardId, TopicId};
 use crate::wire::metadata_records::MetadataRecord;
 
 use super::disk::Op;
@@ -84,15 +84,14 @@ pub enum FileOp {
     Format,
     /// The epoch that this process leads.
     QuorumState,
-    /// The log may start at this offset once the snapshot that ends there is on the device.
+    /// A snapshot, which makes an older one superfluous once it is on the device.
     Snapshot(Snapshotting),
-    /// The names of all snapshots, of which old ones are removed.
+    /// The names of all snapshots.
     Snapshots,
 }
 
 /// A snapshot being written.
 pub struct Snapshotting {
-    end: Offset,
     name: String,
     /// Of the log that is in it and not in the one before.
     bytes: u64,
@@ -328,6 +327,7 @@ impl Shard {
     /// More of the metadata log is durable: shards may act on it.
     pub(super) fn metadata_durable(&mut self) {
         let durable = self.partition(LogId::METADATA).log.durable();
+        self.mark_if_registered(durable);
         let Some(metadata) = self
             .metadata
             .as_mut()
@@ -344,18 +344,21 @@ impl Shard {
             newest = metadata.unpublished.pop_front();
         }
         if let Some((_, image)) = newest {
-            self.publish(image);
+            self.publish(image, Arc::default());
         }
         self.snapshot_if_due();
     }
 
-    pub(super) fn publish(&mut self, image: Arc<Image>) {
+    /// `deleted`: see [`Message::Image`].
+    pub(super) fn publish(&mut self, image: Arc<Image>, deleted: Arc<BTreeSet<TopicId>>) {
         for shard in (0..self.config.shards)
             .map(ShardId)
             .filter(|&shard| shard != CONTROLLER)
         {
-            self.tell(shard, Message::Image { image: image.clone() });
+            let (image, deleted) = (image.clone(), deleted.clone());
+            self.tell(shard, Message::Image { image, deleted });
         }
+        self.topics_deleted(deleted);
         self.image_published(image);
     }
 
@@ -421,7 +424,6 @@ impl Shard {
         };
         metadata.is_snapshotting = true;
         let snapshotting = Snapshotting {
-            end: id.end_offset,
             name: id.file_name(),
             bytes: metadata.bytes_since_snapshot,
             begun_ms: self.now.wall_ms,
@@ -451,7 +453,7 @@ impl Shard {
                 self.stats.metadata_snapshots += 1;
                 // Otherwise the next one does.
                 if !self.parking.holds(LogId::METADATA) {
-                    self.raise_start(LogId::METADATA, snapshot.end);
+                    self.list_snapshots();
                 }
             }
             Err(error) => {
@@ -461,8 +463,9 @@ impl Shard {
         }
     }
 
-    /// The log starts at the newest snapshot, durably: old ones may go.
-    pub(super) fn remove_snapshots(&mut self) {
+    /// Which snapshots there are decides where the log may start and which of them may go: asked when there is a new one, and
+    /// again when the start is on the device.
+    pub(super) fn list_snapshots(&mut self) {
         let path = METADATA_DIR.to_string();
         self.disk(Op::Metadata(FileOp::Snapshots), DiskOp::List { path });
     }
@@ -477,7 +480,12 @@ impl Shard {
             .filter_map(|entry| SnapshotId::parse(&entry.name))
             .collect();
         snapshots.sort_unstable();
-        snapshots.truncate(snapshots.len().saturating_sub(SNAPSHOTS_KEPT));
+        let kept = snapshots.split_off(snapshots.len().saturating_sub(SNAPSHOTS_KEPT));
+        let Some(oldest) = kept.first() else { return };
+        // The log goes on from the oldest that is kept, so that this one does when the newest turns out to be damaged.
+        if oldest.end_offset > self.partition(LogId::METADATA).log.durable_start() {
+            return self.raise_start(LogId::METADATA, oldest.end_offset);
+        }
         for old in snapshots {
             let path = format!("{METADATA_DIR}/{}", old.file_name());
             self.stats.metadata_snapshots_removed += 1;

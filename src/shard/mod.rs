@@ -50,6 +50,7 @@ mod outgoing;
 mod parking;
 mod partition;
 mod produce;
+mod quarantine;
 mod read;
 mod registration;
 mod requests;
@@ -58,6 +59,7 @@ mod sessions;
 mod situations;
 mod stats;
 mod stop;
+pub mod survey;
 mod upkeep;
 
 pub use boot::ring_path;
@@ -93,6 +95,10 @@ pub struct ShardConfig {
     pub metadata_batch_bytes: usize,
     /// Recover, write everything to its segments, stop; serve nobody.
     pub only_seal: bool,
+    /// The last stop was clean, as [`survey`] saw it before any shard started: the journals hold nothing.
+    pub was_clean: bool,
+    /// A person has accepted that what is damaged is lost: the start goes on without it.
+    pub accepts_loss: bool,
 }
 
 /// Where a shard is in its life.
@@ -165,6 +171,8 @@ pub struct Shard {
     /// Of the controller's shard only.
     metadata: Option<metadata::Metadata>,
     upkeep: upkeep::Upkeep,
+    /// What the start found damaged or lost, a sentence each; kept for whoever asks.
+    findings: Vec<String>,
     stats: Stats,
     sealed: stop::Sealed,
 }
@@ -217,6 +225,7 @@ impl Shard {
             ops: Map::default(),
             metadata: None,
             upkeep: upkeep::Upkeep::default(),
+            findings: Vec::new(),
             stats: Stats::default(),
             sealed: stop::Sealed::default(),
             limits,
@@ -299,6 +308,11 @@ impl Shard {
         )
     }
 
+    /// What the start found damaged or lost, a sentence each.
+    pub fn findings(&self) -> &[String] {
+        &self.findings
+    }
+
     /// What this shard did since its start.
     pub fn stats(&self) -> Stats {
         Stats {
@@ -350,7 +364,10 @@ impl Shard {
             Message::Answer { flow, answer } => self.answered(flow, from, answer),
             Message::Wake { flow } => self.woken(flow, from),
             Message::Forget { flow } => self.forget(Asker { shard: from, flow }),
-            Message::Image { image } => self.image_published(image),
+            Message::Image { image, deleted } => {
+                self.topics_deleted(deleted);
+                self.image_published(image);
+            }
             Message::ImageHeld { offset } => self.image_held(from, offset),
             Message::Sealed { logs, is_clean } => self.sealed(logs, is_clean),
             Message::AllSealed => self.all_sealed(),

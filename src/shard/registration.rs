@@ -23,8 +23,7 @@ pub enum Registration {
         start: Box<Start>,
         replayed: Offset,
     },
-    /// The folder's format, which says from now on that there are journals, and then the quorum's new epoch are on their
-    /// way to the device.
+    /// The quorum's new epoch is on its way to the device.
     Electing {
         start: Box<Start>,
     },
@@ -32,6 +31,12 @@ pub enum Registration {
     Appending {
         batches: VecDeque<Batch>,
         broker_epoch: i64,
+    },
+    /// Until the metadata is durable up to `registered`, and then the folder's format, which says from now on that journals and
+    /// metadata were made: before anybody is served, so that what is acknowledged is never lost without a word.
+    Marking {
+        registered: Offset,
+        is_writing: bool,
     },
     Done,
 }
@@ -48,21 +53,9 @@ impl Shard {
                 return;
             }
         };
-        metadata.registration = Registration::Electing { start };
-        let format = self.write_format(true);
-        self.disk(Op::Metadata(FileOp::Format), format);
-    }
-
-    pub(super) fn format_written(&mut self, result: Result<DiskReply, DiskError>) {
-        if let Err(error) = result {
-            return self.fatal(format!("cannot write the folder's format: {error}"));
-        }
-        let metadata = self.metadata.as_ref().expect("only the controller's shard registers");
-        let Registration::Electing { start } = &metadata.registration else {
-            unreachable!("one process is elected once")
-        };
         let path = format!("{METADATA_DIR}/{}", files::QUORUM_STATE);
         let content = start.quorum_state.encode();
+        metadata.registration = Registration::Electing { start };
         self.disk(Op::Metadata(FileOp::QuorumState), DiskOp::ReplaceFile { path, content });
     }
 
@@ -102,8 +95,10 @@ impl Shard {
             };
             let Some(batch) = batches.pop_front() else {
                 metadata.broker_epoch = *broker_epoch;
-                metadata.publish_from = metadata.replay.next_offset();
-                metadata.registration = Registration::Done;
+                metadata.registration = Registration::Marking {
+                    registered: metadata.replay.next_offset(),
+                    is_writing: false,
+                };
                 return;
             };
             let bytes = batch.size_bytes as u64;
@@ -121,5 +116,31 @@ impl Shard {
                     .fatal("the metadata log does not take the broker's own registration; see the line above".into());
             }
         }
+    }
+
+    /// The metadata is durable up to `durable`.
+    pub(super) fn mark_if_registered(&mut self, durable: Offset) {
+        if let Some(metadata) = &mut self.metadata
+            && let Registration::Marking { registered, is_writing } = &mut metadata.registration
+            && !*is_writing
+            && *registered <= durable
+        {
+            *is_writing = true;
+            let format = self.write_format(true, true);
+            self.disk(Op::Metadata(FileOp::Format), format);
+        }
+    }
+
+    pub(super) fn format_written(&mut self, result: Result<DiskReply, DiskError>) {
+        if let Err(error) = result {
+            return self.fatal(format!("cannot write the folder's format: {error}"));
+        }
+        let metadata = self.metadata.as_mut().expect("only the controller's shard registers");
+        let Registration::Marking { registered, .. } = metadata.registration else {
+            unreachable!("one process is registered once")
+        };
+        metadata.registration = Registration::Done;
+        metadata.publish_from = registered;
+        self.metadata_durable();
     }
 }

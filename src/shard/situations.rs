@@ -45,6 +45,8 @@ impl Desk {
             data_dir: "test".into(),
             metadata_batch_bytes: METADATA_BATCH_BYTES,
             only_seal: false,
+            was_clean: false,
+            accepts_loss: false,
         });
         shard.stage = Stage::Serving;
         shard.has_journal = true;

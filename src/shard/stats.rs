@@ -83,6 +83,8 @@ counters! {
     point_copies_damaged: "recovery: one copy of a recovery point damaged",
     closed_scanned: "recovery: closed segment scanned, for want of its index file",
     frames_dropped: "recovery: frames of a deleted topic dropped",
+    frames_quarantined: "recovery: frames of an unknown topic kept apart",
+    metadata_snapshots_passed_over: "recovery: older metadata snapshot used",
     tails_cut: "recovery: segment's tail cut",
     logs_damaged: "recovery: log damage reported",
     logs_read_only: "recovery: log made read-only",

@@ -237,7 +237,7 @@ impl Shard {
         self.give_up_segments(log);
         self.save_recovery_point_if_due(log);
         if log == LogId::METADATA {
-            self.remove_snapshots();
+            self.list_snapshots();
         }
     }
 

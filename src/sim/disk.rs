@@ -538,6 +538,18 @@ impl SimDisk {
         }
     }
 
+    /// Bytes of a file become zeros, on the device too, as far as it goes.
+    pub fn zero(&mut self, path: &str, range: Range<usize>) {
+        let Ok(Node::File(i)) = self.find(path) else {
+            panic!("{path} is there")
+        };
+        let inode = &mut self.inodes[i];
+        for bytes in [&mut inode.live, &mut inode.durable] {
+            let len = bytes.len();
+            bytes[range.start.min(len)..range.end.min(len)].fill(0);
+        }
+    }
+
     /// Content of a file, as far as it goes.
     pub fn content(&self, path: &str, range: Range<usize>) -> &[u8] {
         let Ok(Node::File(i)) = self.find(path) else {

@@ -19,6 +19,7 @@ use crate::wire::produce_fetch::*;
 use crate::wire::topics::*;
 
 mod failing;
+mod losses;
 
 const SHARDS: u16 = 3;
 
@@ -132,8 +133,12 @@ impl Script {
 
     /// One record of 5,000 bytes.
     fn produce(&mut self, topic_id: TopicId, index: i32) -> Result<Offset, ErrorCode> {
+        self.produce_bytes(topic_id, index, 5_000)
+    }
+
+    fn produce_bytes(&mut self, topic_id: TopicId, index: i32, bytes: usize) -> Result<Offset, ErrorCode> {
         let now_ms = self.world.now().wall_ms;
-        let records = BatchBuilder::new().record(now_ms, None, Some(&[7; 5_000])).build();
+        let records = BatchBuilder::new().record(now_ms, None, Some(&vec![7; bytes])).build();
         let request = ProduceRequest {
             transactional_id: None,
             acks: -1,
@@ -491,7 +496,12 @@ fn a_folder_that_a_start_finds_is_synced_before_anybody_is_served() {
 fn the_last_frame_of_a_log_is_damaged() {
     for behind in [0, 1_000] {
         let mut script = Script::start(1);
-        let (id, other) = (script.create("t", 1), script.create("other", 3));
+        // Not beside the metadata, which might have lost something as well.
+        let is_beside = |topic| owner(LogId { topic, partition: 0 }, SHARDS).0 == 0;
+        let mut topics = (0..).map(|n| script.create(&format!("t{n}"), 1));
+        let id = topics.find(|topic| !is_beside(*topic)).expect("there are more");
+        drop(topics);
+        let other = script.create("other", 3);
         for _ in 0..3 {
             script.produce(id, 0).unwrap();
         }

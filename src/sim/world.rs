@@ -8,8 +8,9 @@ use bytes::{Bytes, BytesMut};
 
 use crate::config::BrokerConfig;
 use crate::journal::RING_START;
-use crate::shard::effect::{Compute, DiskError, DiskOp, Effect, Event};
+use crate::shard::effect::{Compute, DiskError, DiskOp, DiskReply, Effect, Entry, Event};
 use crate::shard::message::Message;
+use crate::shard::survey::{Files, Survey};
 use crate::shard::{METADATA_BATCH_BYTES, Shard, ShardConfig, format};
 use crate::types::{ConnId, Now, OpId, Random, ShardId};
 
@@ -208,6 +209,8 @@ pub struct World {
     is_tampered: bool,
     /// Nobody is served by a process that only seals, nor by one that stops.
     accepts: bool,
+    /// The next processes go on without what is damaged.
+    accepts_loss: bool,
 }
 
 impl World {
@@ -244,7 +247,14 @@ impl World {
             was_cut: false,
             is_tampered: false,
             accepts: false,
+            accepts_loss: false,
         }
+    }
+
+    /// The next processes have other settings.
+    #[cfg(test)]
+    pub fn set_config(&mut self, config: BrokerConfig) {
+        self.config = Arc::new(config);
     }
 
     pub fn count(&mut self, what: &'static str) {
@@ -296,6 +306,21 @@ impl World {
         self.start_shards(shards, true);
     }
 
+    /// As `tidemill repair --accept-loss` does it: what is damaged is put aside, and then everything is written out without what
+    /// is lost.
+    pub fn repair(&mut self, shards: u16) {
+        let survey = Survey::of(&mut self.disk).expect("nothing newer wrote it");
+        let random = self.random.uuid();
+        let config = self.config.clone();
+        for what in survey.mending(&mut self.disk, &config, random) {
+            self.note(|| format!("repair: {}", brief(&what)));
+            self.disk.perform(&what).expect("the disk takes it");
+        }
+        self.accepts_loss = true;
+        self.start_shards(shards, true);
+        self.accepts_loss = false;
+    }
+
     fn start_shards(&mut self, shards: u16, only_seal: bool) {
         assert!(self.shards.is_empty(), "it runs already");
         self.was_cut = false;
@@ -305,6 +330,18 @@ impl World {
         self.stopped = vec![false; shards.into()];
         self.fatal = None;
         self.was_clean = true;
+        let survey = Survey::of(&mut self.disk);
+        let refusal = match &survey {
+            Ok(survey) => survey.refusal("sim"),
+            Err(why) => Some(why.clone()),
+        };
+        if let Some(refusal) = refusal {
+            self.note(|| format!("refused: {refusal}"));
+            self.count("start refused before anything was touched");
+            self.fatal = Some(refusal);
+            return;
+        }
+        let was_clean = survey.is_ok_and(|survey| survey.is_clean);
         for id in (0..shards).map(ShardId) {
             let seed = self.random.next_u64();
             self.shards.push(Shard::new(ShardConfig {
@@ -316,6 +353,8 @@ impl World {
                 data_dir: "sim".into(),
                 metadata_batch_bytes: self.metadata_batch_bytes,
                 only_seal,
+                was_clean,
+                accepts_loss: self.accepts_loss,
             }));
         }
         let now = self.now();
@@ -503,7 +542,7 @@ impl World {
         true
     }
 
-    fn perform_disk(&mut self, what: &DiskOp) -> Result<crate::shard::effect::DiskReply, DiskError> {
+    fn perform_disk(&mut self, what: &DiskOp) -> Result<DiskReply, DiskError> {
         if self.faults.io_error_one_in > 0 && self.random.below(self.faults.io_error_one_in) == 0 {
             self.count("input/output error");
             // Nobody can tell from an error what was done.
@@ -749,6 +788,23 @@ impl World {
         if let Some(trace) = &mut self.trace {
             trace.push(line());
         }
+    }
+}
+
+impl Files for SimDisk {
+    fn list(&mut self, path: &str) -> Result<Option<Vec<Entry>>, String> {
+        match self.perform(&DiskOp::List { path: path.into() }) {
+            Ok(DiskReply::Entries(entries)) => Ok(Some(entries)),
+            Ok(other) => unreachable!("a folder's names, not {other:?}"),
+            Err(DiskError::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    fn read(&mut self, path: &str, len: u64) -> Result<Option<Bytes>, String> {
+        let Some(bytes) = self.len(path) else { return Ok(None) };
+        let end = len.min(bytes) as usize;
+        Ok(Some(Bytes::copy_from_slice(self.content(path, 0..end))))
     }
 }
 

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A small journal: a new folder's ring is written in full before the broker is ready.
-const SMALL_JOURNAL: &str = "tidemill.journal.bytes=8388608";
+pub const SMALL_JOURNAL: &str = "tidemill.journal.bytes=8388608";
 
 /// A broker that is ready. Dropping it kills it.
 pub struct Broker {

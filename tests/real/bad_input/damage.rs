@@ -11,7 +11,7 @@ use tidemill::error::ErrorCode;
 use tidemill::record::scan::Depth;
 use tidemill::record::{Records, Scan};
 
-use crate::broker::{Broker, PATIENCE, complaints, run_ok, serve as serve_command};
+use crate::broker::{Broker, PATIENCE, complaints, run, run_ok, serve as serve_command};
 use crate::client::{Client, Neighbour, batch};
 
 /// Three segments of a mebibyte, the last one not full.
@@ -441,10 +441,187 @@ fn a_loss_at_the_end_can_be_accepted() {
     let folder = folder(End::Stop);
     cut(&last_segment(folder.path()), 100);
     assert!(!serve(folder.path()).is_writable);
-    // As the line said.
-    fs::remove_file(recovery_point(folder.path())).unwrap();
+    // As the line said: first what is lost, then that it is given up.
+    let before = content(folder.path());
+    let (code, said) = repair(folder.path(), false);
+    assert!(
+        code == Some(1) && said.contains("were lost, as an earlier start said"),
+        "{said}"
+    );
+    assert_eq!(before, content(folder.path()));
+    let (code, said) = repair(folder.path(), true);
+    assert_eq!(code, Some(0), "{said}");
     let served = serve(folder.path());
     assert!(served.is_writable && served.missing.len() <= 1, "{:?}", served.missing);
+    let (code, said) = repair(folder.path(), false);
+    assert!(code == Some(0) && said == "a start goes on\n", "{said}");
+}
+
+/// `tidemill repair`: its exit code and everything that it says.
+fn repair(folder: &Path, accepts_loss: bool) -> (Option<i32>, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tidemill"));
+    command
+        .arg("repair")
+        .arg(folder)
+        .args(["--set", crate::broker::SMALL_JOURNAL]);
+    if accepts_loss {
+        command.arg("--accept-loss");
+    }
+    let output = run(&mut command, PATIENCE);
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8(said).unwrap())
+}
+
+/// Every file with its bytes, but the one that says who serves the folder.
+fn content(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut folders = vec![folder.to_owned()];
+    let mut files = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            match path.is_dir() {
+                true => folders.push(path),
+                false if path.ends_with(".lock") => {}
+                false => files.push((path.clone(), fs::read(path).unwrap())),
+            }
+        }
+    }
+    files.sort();
+    files
+}
+
+/// No start, as often as it is tried; nothing is touched; and the command that every refusal names says the same.
+#[track_caller]
+fn is_refused(folder: &Path, words: &str) {
+    let before = content(folder);
+    for _ in 0..2 {
+        match Broker::spawn(&mut serve_command(folder, &SETTINGS)) {
+            Ok(broker) => panic!("it became ready:\n{}", broker.log()),
+            Err(log) => assert!(
+                log.contains(words) && log.contains("tidemill repair"),
+                "{words:?} is not in {log}"
+            ),
+        }
+    }
+    let (code, said) = repair(folder, false);
+    assert!(code == Some(1) && said.contains(words), "{said}");
+    assert!(before == content(folder), "{words}: something was touched");
+}
+
+/// A folder of which every journal has frames, and what is acknowledged in it.
+fn small_folder(end: End) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = Broker::start(folder.path(), &SETTINGS);
+    let mut client = Client::connect(broker.address());
+    client.create("small", 4, &[]);
+    for partition in 0..4 {
+        client.produce("small", &[(partition, batch(&["kept"]))]);
+    }
+    match end {
+        End::Stop => broker.stop(),
+        End::Kill => broker.kill(),
+    };
+    folder
+}
+
+fn is_whole(folder: &Path) {
+    let broker = Broker::start(folder, &SETTINGS);
+    let mut client = Client::connect(broker.address());
+    let answer = client.produce("small", &[0, 1, 2, 3].map(|partition| (partition, batch(&["more"]))));
+    assert!(
+        answer
+            .iter()
+            .all(|partition| partition.error_code == 0 && partition.base_offset == 1),
+        "{answer:?}"
+    );
+    broker.kill();
+}
+
+#[test]
+fn what_a_folder_needs_of_itself_is_not_served_without() {
+    type Damage = fn(&Path);
+    let cases: [(End, &str, Damage); 8] = [
+        (End::Kill, "ring is missing", |folder| {
+            fs::remove_file(&rings(folder)[0]).unwrap()
+        }),
+        (End::Kill, "ring is empty", |folder| {
+            fs::write(&rings(folder)[0], "").unwrap()
+        }),
+        (End::Kill, "lost both superblocks", |folder| {
+            let ring = rings(folder).pop().unwrap();
+            open(&ring).write_all_at(&[0; 12288], 0).unwrap();
+        }),
+        (End::Kill, "its superblock says", |folder| cut(&rings(folder)[0], 4096)),
+        (End::Stop, "meta.properties is missing", |folder| {
+            fs::remove_file(folder.join("meta.properties")).unwrap()
+        }),
+        (End::Kill, "tidemill.format is damaged", |folder| {
+            fs::write(folder.join("tidemill.format"), "").unwrap()
+        }),
+        (End::Stop, "__cluster_metadata-0 is missing", |folder| {
+            fs::remove_dir_all(folder.join("__cluster_metadata-0")).unwrap();
+        }),
+        (End::Stop, "no segment of the metadata log", |folder| {
+            let folder = folder.join("__cluster_metadata-0");
+            fs::remove_dir_all(&folder).unwrap();
+            fs::create_dir(&folder).unwrap();
+        }),
+    ];
+    let (stopped, killed) = (small_folder(End::Stop), small_folder(End::Kill));
+    for (end, words, damage) in cases {
+        let original = if end == End::Stop { &stopped } else { &killed };
+        let scratch = tempfile::tempdir().unwrap();
+        let copy = scratch.path().join("copy");
+        run_ok(Command::new("cp").arg("-a").arg(original.path()).arg(&copy), PATIENCE);
+        damage(&copy);
+        is_refused(&copy, words);
+        let (code, said) = repair(&copy, true);
+        assert_eq!(code, Some(0), "{words}: {said}");
+        let broker = Broker::start(&copy, &SETTINGS);
+        Client::connect(broker.address()).create("another", 1, &[]);
+        broker.stop();
+        // Without the metadata nobody claims the partitions, and they are kept.
+        let has_stray = fs::read_dir(&copy)
+            .unwrap()
+            .any(|entry| entry.unwrap().file_name().to_str().unwrap().ends_with("-stray"));
+        assert!(has_stray || !words.contains("metadata"), "{words}: {said}");
+    }
+    // The originals were never touched.
+    is_whole(stopped.path());
+    is_whole(killed.path());
+}
+
+#[test]
+fn a_newest_snapshot_of_the_metadata_that_is_damaged_loses_nothing() {
+    let settings = ["metadata.log.max.record.bytes.between.snapshots=2000"];
+    let folder = tempfile::tempdir().unwrap();
+    let snapshots = || {
+        let names = fs::read_dir(folder.path().join("__cluster_metadata-0")).unwrap();
+        let mut names: Vec<PathBuf> = names.map(|entry| entry.unwrap().path()).collect();
+        names.retain(|path| path.extension().is_some_and(|extension| extension == "checkpoint"));
+        names.sort();
+        names
+    };
+    let mut topics = 0;
+    for round in 0..2 {
+        let broker = Broker::start(folder.path(), &settings);
+        let mut client = Client::connect(broker.address());
+        let last = snapshots().pop();
+        while topics < 20 * (round + 1) || snapshots().len() != 2 || snapshots().pop() == last {
+            client.create(&format!("t{topics}"), 1, &[]);
+            topics += 1;
+            assert!(topics < 500, "snapshots are never written");
+        }
+        broker.stop();
+        flip(&snapshots()[1], 200);
+        let broker = Broker::start(folder.path(), &settings);
+        let mut client = Client::connect(broker.address());
+        for topic in 0..topics {
+            client.append(&format!("t{topic}"), "record");
+        }
+        let log = broker.kill();
+        assert!(log.contains("an older snapshot is tried"), "{log}");
+    }
 }
 
 #[test]
@@ -452,58 +629,24 @@ fn zeros_where_frames_were_stop_the_logs_that_may_have_lost_some() {
     let folder = folder(End::Kill);
     let (ring, at) = journaled(folder.path(), 2450);
     open(&ring).write_all_at(&[0; 8192], at / 4096 * 4096).unwrap();
+    // The metadata's log is in one of the journals, too: where nobody can say that it lost nothing, there is no start.
+    let is_beside_metadata = ring == rings(folder.path())[0];
+    let mut said = String::new();
+    let refused = Broker::spawn(&mut serve_command(folder.path(), &SETTINGS)).err();
+    if let Some(log) = refused.filter(|_| is_beside_metadata) {
+        assert!(log.contains("topics or settings that were made may be lost"), "{log}");
+        let repaired = repair(folder.path(), true);
+        assert_eq!(repaired.0, Some(0), "{}", repaired.1);
+        said = repaired.1;
+    }
     let served = serve(folder.path());
     assert!(!served.missing.is_empty() && served.missing.iter().all(|offset| (2449..2460).contains(offset)));
+    let is_said = |line: &String| line.contains("DAMAGED");
     assert!(
-        served.lines.iter().any(|line| line.contains("DAMAGED")),
-        "{:#?}",
+        served.lines.iter().any(is_said) || is_said(&said),
+        "{:#?} {said}",
         served.lines
     );
     // The newest records of the topic lie behind the hole, so it is known to be whole there.
     assert!(served.is_writable);
-}
-
-#[test]
-fn a_journal_that_is_missing_after_a_kill_is_refused() {
-    let folder = tempfile::tempdir().unwrap();
-    let broker = Broker::start(folder.path(), &[]);
-    let mut client = Client::connect(broker.address());
-    client.create("topic", 1, &[]);
-    client.append("topic", "kept");
-    broker.kill();
-    let ring = rings(folder.path()).pop().unwrap();
-    let aside = folder.path().join("aside");
-    fs::rename(&ring, &aside).unwrap();
-    // As often as it is tried.
-    for _ in 0..2 {
-        let log = Broker::spawn(&mut serve_command(folder.path(), &[])).err().unwrap();
-        let words = format!("{} is missing", ring.display());
-        assert!(log.contains(&words) && log.contains("Put the file back"), "{log}");
-    }
-    fs::rename(&aside, &ring).unwrap();
-    let broker = Broker::start(folder.path(), &[]);
-    let mut client = Client::connect(broker.address());
-    assert_eq!(client.values("topic", 0), [(0, "kept".to_string())]);
-    broker.kill();
-    // The way out that the message names.
-    rings(folder.path())
-        .iter()
-        .for_each(|ring| fs::remove_file(ring).unwrap());
-    fs::remove_file(folder.path().join("tidemill.format")).unwrap();
-    let broker = Broker::start(folder.path(), &[]);
-    Client::connect(broker.address()).create("another", 1, &[]);
-    broker.stop();
-}
-
-#[test]
-fn a_journal_that_was_cut_is_refused() {
-    let folder = folder(End::Kill);
-    rings(folder.path()).iter().for_each(|ring| cut(ring, 4096));
-    match Broker::spawn(&mut serve_command(folder.path(), &SETTINGS)) {
-        Ok(broker) => panic!("it became ready:\n{}", broker.log()),
-        Err(log) => assert!(
-            log.contains("its superblock says") && log.contains("restore the file"),
-            "{log}"
-        ),
-    }
 }

@@ -34,7 +34,7 @@ fn a_second_process_on_the_folder_and_a_folder_of_a_newer_format() {
 
     let format = folder.path().join("tidemill.format");
     let ours = fs::read_to_string(&format).unwrap();
-    fs::write(&format, ours.replace("version=1", "version=2")).unwrap();
+    fs::write(&format, "version=2\nshards=1\nmore=things\n").unwrap();
     let log = refusal(&mut serve(folder.path(), &[]));
     assert!(
         log.contains("written by a newer version") && log.contains("use that version"),
@@ -42,7 +42,10 @@ fn a_second_process_on_the_folder_and_a_folder_of_a_newer_format() {
     );
     fs::write(&format, "no format").unwrap();
     let log = refusal(&mut serve(folder.path(), &[]));
-    assert!(log.contains("tidemill.format has no version"), "{log}");
+    assert!(
+        log.contains("tidemill.format is damaged") && log.contains("tidemill repair"),
+        "{log}"
+    );
     fs::write(&format, ours).unwrap();
 
     let meta = folder.path().join("meta.properties");
