@@ -32,7 +32,8 @@
 //! ```
 //!
 //! Version 1 is read: one copy without padding and without its length, whose checksum leaves out the first 12 bytes; it names
-//! every segment up to the one with the last applied batch, without what follows and without the prefixes' sum.
+//! every segment up to the one with the last applied batch, without what follows and without the prefixes' sum. Since only a
+//! scan finds that sum, the segments are scanned once.
 
 use std::fmt;
 use std::ops::Range;
@@ -328,6 +329,9 @@ pub(super) struct Point {
     pub epochs: Epochs,
     pub damage: Vec<Range<Offset>>,
     pub segments: Vec<SegmentState>,
+    /// What it says of segments has the sums of their prefixes. Without these it is not put to use: the index files that
+    /// follow from it would call healthy segments damaged.
+    pub has_prefixes: bool,
     pub producers: Producers,
     /// Why one of the two copies cannot be used.
     pub damaged_copy: Option<StoredError>,
@@ -433,7 +437,11 @@ impl Point {
         if version != 1 || crc != crc32fast::hash(head) {
             return None;
         }
-        Point::read(head, flags, SegmentState::read_version_1)
+        let point = Point::read(head, flags, SegmentState::read_version_1)?;
+        Some(Point {
+            has_prefixes: false,
+            ..point
+        })
     }
 
     fn read(mut bytes: &[u8], flags: u16, read_segment: impl Fn(&mut &[u8]) -> Option<SegmentState>) -> Option<Point> {
@@ -482,6 +490,7 @@ impl Point {
             epochs: epochs.into_iter().collect(),
             damage,
             segments,
+            has_prefixes: true,
             producers,
             damaged_copy: None,
         })

@@ -2,12 +2,13 @@
 
 use bytes::{BufMut, BytesMut};
 
+use crate::error::ErrorCode;
 use crate::record::BatchBuilder;
 use crate::types::{BLOCK_BYTES, LogId, Offset, Random};
 
 use super::model::{DIR, EPOCH, World};
 use super::point::Point;
-use super::situations::{first_segment, stopped_world};
+use super::situations::{error_at, first_segment, stopped_world};
 use super::*;
 
 #[test]
@@ -69,10 +70,8 @@ fn a_recovery_point_that_a_newer_version_wrote_is_told_from_a_damaged_one() {
     );
 }
 
-/// Version 1 named every segment with its index, and there was one copy.
-#[test]
-fn a_recovery_point_of_version_1_is_read() {
-    let mut world = stopped_world();
+/// The world's recovery point as version 1 wrote it: it named every segment with its index, and there was one copy.
+fn version_1(world: &mut World) -> BytesMut {
     let point = Point::decode(&world.log.recovery_point(world.now).content).unwrap();
     let mut body = BytesMut::new();
     body.put_slice(&point.id.topic.0);
@@ -107,12 +106,26 @@ fn a_recovery_point_of_version_1_is_read() {
     let mut old = BytesMut::from(&b"TMRP\x01\0\0\0"[..]);
     old.put_u32_le(crc32fast::hash(&body));
     old.put_slice(&body);
+    old
+}
+
+#[test]
+fn a_recovery_point_of_version_1_is_read() {
+    let mut world = stopped_world();
+    let mut old = version_1(&mut world);
     let path = format!("{DIR}/{RECOVERY_POINT}");
     world.disk.files.retain(|path, _| !path.ends_with(INDEX_SUFFIX));
     world.disk.files.get_mut(&path).unwrap().live = old.to_vec();
     assert_eq!(check_recovery_point(&old, world.log.id()), Ok(()));
     let (report, scanned_bytes) = world.start();
-    assert!(report.is_empty() && scanned_bytes <= 4096, "{report:?}");
+    assert!(
+        report.len() == 1 && report[0].contains("they were scanned"),
+        "{report:?}"
+    );
+    assert!(
+        scanned_bytes > 90_000,
+        "nothing but a scan finds the sums of the prefixes"
+    );
     world.check_recovered(&[]);
     // The next one is of this version, with the index files that it relies on.
     world.append(1, 100);
@@ -120,8 +133,99 @@ fn a_recovery_point_of_version_1_is_read() {
     let (report, scanned_bytes) = world.start();
     assert!(report.is_empty() && scanned_bytes <= 4096, "{report:?}");
     world.check_recovered(&[]);
+    // A scan of everything agrees with them.
+    world.clean_stop();
+    world.disk.files.remove(&path);
+    let (report, scanned_bytes) = world.start();
+    assert!(report.is_empty() && scanned_bytes > 90_000, "{report:?}");
+    world.check_recovered(&[]);
     old[40] ^= 1;
     assert!(check_recovery_point(&old, world.log.id()).is_err());
+}
+
+/// What is cut off its file is in neither the segments nor the journal, which begins behind it.
+#[test]
+fn a_closed_segment_that_has_to_be_scanned_ends_early() {
+    let mut world = World::with_segments(1, 40_000);
+    while world.log.segment_count() < 2 {
+        world.append(1, 5_000);
+    }
+    world.append(1, 5_000);
+    world.commit();
+    let second = world.log.segments[1].base;
+    while world.log.applied() < second {
+        assert!(world.checkpoint(1 << 20, false, usize::MAX));
+    }
+    assert_eq!(world.log.applied(), second, "nothing of the second segment is applied");
+    world.take_point();
+    world.trim_journal();
+    let path = first_segment();
+    world.disk.files.remove(&index_path(&path)).expect("it is closed");
+    let file = &mut world.disk.files.get_mut(&path).unwrap().live;
+    let size = world.batches[0].bytes.len();
+    file.truncate(2 * size);
+    let (report, _) = world.start();
+    assert!(report.iter().any(|line| line.contains("cannot be read")), "{report:?}");
+    assert_eq!(world.log.damage(), std::slice::from_ref(&(2..second)));
+    assert_eq!(error_at(&mut world, 3), ErrorCode::CorruptMessage);
+}
+
+/// The files contradict the recovery point. What it alone knows holds all the same.
+#[test]
+fn a_recovery_point_that_is_not_trusted_still_says_what_only_it_knows() {
+    for is_short in [true, false] {
+        let mut world = stopped_world();
+        world.start();
+        let end = world.log.end();
+        world.raise_start(5);
+        world.commit();
+        (world.log.has_gaps, world.log.damage) = (true, vec![9..10]);
+        world.log.is_read_only = !is_short;
+        world.clean_stop();
+        if is_short {
+            let last = world.log.segments.back().unwrap().base;
+            let file = world.disk.files.get_mut(&format!("{DIR}/{last:020}.log")).unwrap();
+            let half = file.live.len() / 2;
+            file.live.truncate(half);
+        } else {
+            let batch = world.batches.last().unwrap();
+            world.frames.push(Replay::Append(ReplayedAppend {
+                segment_base: world.log.segments.back().unwrap().base,
+                position: 0,
+                base_offset: end - 1,
+                last_offset: end,
+                bytes: batch.bytes.clone(),
+            }));
+            world.durable_frames = 1;
+        }
+        let (report, _) = world.start();
+        let log = &world.log;
+        assert!(log.has_gaps && log.is_read_only(), "{is_short} {report:?}");
+        assert_eq!(log.start(), 5, "{is_short} {report:?}");
+        assert!(log.damage.contains(&(9..10)), "{is_short} {report:?}");
+    }
+}
+
+/// Kafka compacted the log, and its policy was changed to one that is followed.
+#[test]
+fn a_gap_that_kafka_may_have_left_is_no_damage() {
+    for is_open in [true, false] {
+        let mut world = stopped_world();
+        let bases: Vec<Offset> = world.log.segments.iter().map(|segment| segment.base).collect();
+        world.disk.files.remove(&format!("{DIR}/{:020}.log", bases[1]));
+        let path = format!("{DIR}/{RECOVERY_POINT}");
+        if is_open {
+            let kafka_index = format!("{DIR}/{:020}.index", bases.last().unwrap());
+            world.disk.files.insert(kafka_index, Default::default());
+        } else {
+            // The ring was made anew, and the recovery point is gone. Index files say that the folder was served all the same.
+            world.disk.files.remove(&path);
+            world.is_kafkas = true;
+        }
+        let (report, _) = world.start();
+        assert_eq!(report.is_empty(), is_open, "{report:?}");
+        assert_eq!((world.log.has_gaps, world.log.damage.is_empty()), (is_open, is_open));
+    }
 }
 
 /// However long a log grows, its recovery point says the same.

@@ -183,6 +183,10 @@ impl Recovering {
         };
         recovering.log.is_folder_synced = seed.entries.is_empty();
         recovering.list(seed.entries);
+        // An index file says that we served the folder, whatever became of the ring and the recovery point; and Kafka may have
+        // compacted what it opened.
+        recovering.may_have_gaps &= !recovering.closed.has_names();
+        recovering.may_have_gaps |= recovering.opened_by_kafka;
         recovering.fold(seed.journaled.frames);
         let point = seed.point.and_then(|bytes| recovering.decode(&bytes));
         if recovering.opened_by_kafka {
@@ -276,12 +280,21 @@ impl Recovering {
         None
     }
 
-    /// Whether the files are what the recovery point says.
+    /// Whether the files are what the recovery point says. Also when they are not, what only it knows is taken from it.
     fn trust(&mut self, point: Point) -> Option<Point> {
-        if self.cut.is_some_and(|cut| cut < point.state_end) {
+        let cut = self.cut.filter(|cut| *cut < point.state_end);
+        let upto = cut.unwrap_or(Offset::MAX);
+        self.log.start = self.log.start.max(point.start.min(upto));
+        self.log.is_read_only = point.is_read_only && !self.accepts_loss;
+        self.has_control |= point.is_read_only && self.accepts_loss;
+        self.log.has_gaps = point.has_gaps;
+        let below = point.damage.iter().map(|range| range.start..range.end.min(upto));
+        self.log.damage = below.filter(|range| !range.is_empty()).collect();
+        if cut.is_some() {
             // A truncation removes it first; this one is from before.
             return None;
         }
+        self.evidence_end = point.state_end;
         let is_across =
             |frame: &ReplayedAppend| frame.base_offset < point.applied && frame.last_offset >= point.applied;
         if let Some(frame) = self.frames.iter().find(|frame| is_across(frame)) {
@@ -294,10 +307,6 @@ impl Recovering {
             self.report.push(line);
             return None;
         }
-        self.log.start = self.log.start.max(point.start);
-        self.log.is_read_only = point.is_read_only && !self.accepts_loss;
-        self.has_control |= point.is_read_only && self.accepts_loss;
-        self.evidence_end = point.state_end;
         if let Some(last) = point.segments.last() {
             let bytes = self.file_bytes.get(&last.base).copied().unwrap_or(0);
             if bytes < last.size && last.next > self.log.start {
@@ -624,11 +633,8 @@ impl Recovering {
 
     /// A batch at the log's end as it is so far.
     fn take(&mut self, header: &Header, batch: impl FnOnce() -> StampedBatch) {
-        let is_behind_damage = self
-            .log
-            .damage
-            .last()
-            .is_some_and(|range| range.end == header.base_offset);
+        let damage = self.log.damage.iter();
+        let is_behind_damage = damage.rev().any(|range| range.end == header.base_offset);
         self.log
             .active_mut()
             .note_after(header, self.now.wall_ms, is_behind_damage);
@@ -945,8 +951,9 @@ impl Recovering {
     }
 
     pub(super) fn lost(&mut self, range: std::ops::Range<Offset>, what: String) {
-        if range.end <= self.log.start {
-            // Deleted.
+        let is_known = |known: &std::ops::Range<Offset>| known.start <= range.start && range.end <= known.end;
+        if range.end <= self.log.start || self.log.damage.iter().any(is_known) {
+            // Deleted, or a start before this one said so and the recovery point remembers it.
             return;
         }
         self.is_damaged = true;

@@ -45,6 +45,11 @@ impl Closed {
         base.is_some()
     }
 
+    /// Some segment has an index file.
+    pub fn has_names(&self) -> bool {
+        !self.names.is_empty()
+    }
+
     /// What the recovery point calls applied, while its segments are not all in the log.
     pub fn applied(&self) -> Offset {
         self.applied.unwrap_or(0)
@@ -121,13 +126,14 @@ impl Recovering {
         self.log.epochs = point.epochs;
         self.log.producers = point.producers;
         self.log.producers_saved = point.state_end;
-        self.log.damage = point.damage;
-        self.log.has_gaps = point.has_gaps;
         self.log.segments.clear();
         self.frames.retain(|frame| frame.last_offset >= point.applied);
         let mut named: BTreeMap<Offset, SegmentState> = BTreeMap::new();
         named.extend(point.segments.into_iter().map(|state| (state.base, state)));
         let mut bases: BTreeSet<Offset> = named.keys().copied().collect();
+        if !point.has_prefixes {
+            named.clear();
+        }
         bases.extend(self.file_bytes.keys().copied().filter(|base| *base < point.applied));
         let mut all: Vec<Offset> = bases
             .union(&self.file_bytes.keys().copied().collect())
@@ -219,7 +225,11 @@ impl Recovering {
         }
         let applied = self.closed.applied.take();
         let Some(state) = self.closed.resume.take() else {
-            self.next = self.next.max(applied.unwrap_or(0));
+            if let Some(applied) = applied {
+                // The last of them may have been scanned, and end early.
+                self.check_gap(applied);
+                self.next = self.next.max(applied);
+            }
             return false;
         };
         self.check_gap(state.base);
@@ -261,10 +271,7 @@ impl Recovering {
     }
 
     fn missing(&mut self, from: Offset, to: Offset) {
-        let is_known = |range: &std::ops::Range<Offset>| range.start <= from && to <= range.end;
-        if !self.log.damage.iter().any(is_known) {
-            self.lost(from..to, format!("the segment that holds offset {from} is missing"));
-        }
+        self.lost(from..to, format!("the segment that holds offset {from} is missing"));
     }
 
     /// The last segment of the log so far was scanned to its end, though it has an index file: is it what it was?
