@@ -13,8 +13,9 @@ use crate::types::{ConnId, OpId, Position, ShardId};
 
 use super::message::Message;
 
-/// What [`DiskOp::ReadFile`] reads at most: small files only, anything larger is read in pieces.
-pub const READ_FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// What [`DiskOp::ReadFile`] reads at most: small files only, anything larger is read in pieces. A recovery point, which is two
+/// copies, may be as large as one of the first version, which was one of up to 64 MiB.
+pub const READ_FILE_BYTES_MAX: u64 = 2 * 64 * 1024 * 1024;
 
 #[derive(Debug)]
 pub enum Event {
