@@ -117,8 +117,10 @@ impl Frame {
         }
     }
 
+    /// Its loss would go unnoticed, and undo what was acknowledged: no append, whose loss the log's end shows, and no epoch,
+    /// which the log's records and the metadata say as well.
     pub fn is_control(&self) -> bool {
-        !matches!(self.body, Body::Append(_))
+        !matches!(self.body, Body::Append(_) | Body::Epoch { .. })
     }
 }
 

@@ -7,8 +7,9 @@
 //!  16  i32  partition
 //!  20  u32  changed     how many commits before this one its newest frame is
 //!  24  i64  end         the offset after its last record; -1 when no frame said so
-//!  32  u32  control     how many commits before this one its newest frame is that is no append; 4294967295 for none, or too many
-//!  36  u32  0
+//!  32  u32  control     how many commits before this one its newest frame is that is neither an append nor an epoch;
+//!                       4294967295 for none, or too many
+//!  36  u32  controls    how many such frames of it that commit holds; 0 where an earlier version did not say
 //! ```
 
 use std::collections::VecDeque;
@@ -40,15 +41,22 @@ pub struct LogEnd {
     pub end: Option<Offset>,
     /// Sequence of the commit with its newest frame.
     pub changed: u64,
-    /// Sequence of the commit with its newest frame that is no append.
-    pub control: Option<u64>,
+    /// Its newest control frames (`Frame::is_control`).
+    pub control: Option<Control>,
+}
+
+/// The control frames of one log in one commit, its newest with any.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Control {
+    pub sequence: u64,
+    pub frames: u32,
 }
 
 #[derive(Debug)]
 struct Change {
     end: Option<Offset>,
     changed: u64,
-    control: Option<u64>,
+    control: Option<Control>,
 }
 
 /// Invariant: every log with a frame in commit `since` or a later one is here.
@@ -87,7 +95,9 @@ impl Recent {
         });
         change.end = end.or(change.end);
         if is_control {
-            change.control = Some(sequence);
+            let earlier = change.control.filter(|control| control.sequence == sequence);
+            let frames = earlier.map_or(0, |control| control.frames) + 1;
+            change.control = Some(Control { sequence, frames });
         }
         if change.changed == sequence {
             return;
@@ -105,6 +115,26 @@ impl Recent {
             let logs = &self.logs;
             self.order
                 .retain(|(changed, log)| logs.get(log).is_some_and(|change| change.changed == *changed));
+        }
+    }
+
+    /// The list of a commit says it of a log whose frames are lost, or were noted. It is in the lists of the commits to come as
+    /// if its frames had been there, so that it is not overlooked when the commit with the list is damaged next.
+    pub fn note_told(&mut self, told: LogEnd) {
+        let change = self.logs.entry(told.log).or_insert(Change {
+            end: None,
+            changed: 0,
+            control: None,
+        });
+        if change.changed < told.changed {
+            (change.changed, change.end) = (told.changed, told.end.or(change.end));
+            let at = self.order.partition_point(|(changed, _)| *changed <= told.changed);
+            self.order.insert(at, (told.changed, told.log));
+        }
+        let key = |control: &Control| (control.sequence, control.frames);
+        change.control = change.control.into_iter().chain(told.control).max_by_key(key);
+        if self.logs.len() > LOGS_MAX {
+            self.forget_oldest();
         }
     }
 
@@ -140,8 +170,8 @@ impl Recent {
         }
     }
 
-    /// Sequence of the commit with the log's newest frame that is no append.
-    pub fn control(&self, log: LogId) -> Option<u64> {
+    /// The log's newest control frames.
+    pub fn control(&self, log: LogId) -> Option<Control> {
         self.logs.get(&log).and_then(|change| change.control)
     }
 
@@ -165,8 +195,8 @@ impl Recent {
             out.put_i32_le(log.partition);
             out.put_u32_le(back(sequence, *changed));
             out.put_i64_le(change.end.unwrap_or(-1));
-            out.put_u32_le(change.control.map_or(NEVER, |control| back(sequence, control)));
-            out.put_u32_le(0);
+            out.put_u32_le(change.control.map_or(NEVER, |control| back(sequence, control.sequence)));
+            out.put_u32_le(change.control.map_or(0, |control| control.frames));
             if list.count as usize == self.logs.len() {
                 break;
             }
@@ -191,9 +221,10 @@ pub fn decode(bytes: &[u8], sequence: u64) -> Vec<LogEnd> {
             },
             end: Some(end).filter(|end| (0..1 << 62).contains(end)),
             changed: sequence.saturating_sub(u32_at(20).into()),
-            control: Some(u32_at(32))
-                .filter(|back| *back != NEVER)
-                .map(|back| sequence.saturating_sub(back.into())),
+            control: Some(u32_at(32)).filter(|back| *back != NEVER).map(|back| Control {
+                sequence: sequence.saturating_sub(back.into()),
+                frames: u32_at(36),
+            }),
         }
     };
     bytes.chunks_exact(LOG_END_BYTES).map(entry).collect()
@@ -206,7 +237,7 @@ impl fmt::Display for LogEnd {
             write!(f, ", ended at {end}")?;
         }
         match self.control {
-            Some(control) => write!(f, ", control frame in commit {control}"),
+            Some(control) => write!(f, ", {} control frames in commit {}", control.frames, control.sequence),
             None => Ok(()),
         }
     }
@@ -239,6 +270,7 @@ mod tests {
         recent.note(log(1), 3, Some(7), false);
         recent.note(log(1), 3, Some(8), false);
         recent.note(log(2), 4, None, true);
+        recent.note(log(2), 4, None, true);
         recent.note(log(1), 9, Some(9), false);
         let entry = |n, end, changed, control| LogEnd {
             log: log(n),
@@ -246,7 +278,8 @@ mod tests {
             changed,
             control,
         };
-        let expected = vec![entry(1, Some(9), 9, None), entry(2, None, 4, Some(4))];
+        let control = Control { sequence: 4, frames: 2 };
+        let expected = vec![entry(1, Some(9), 9, None), entry(2, None, 4, Some(control))];
         assert_eq!(list(&recent, 10), (3, expected));
     }
 
@@ -262,6 +295,26 @@ mod tests {
         // Behind a commit without frames.
         let (since, entries) = list(&recent, 6);
         assert_eq!((since, entries.len()), (5, LIST_FREE));
+    }
+
+    #[test]
+    fn what_an_earlier_list_told_is_listed_in_its_place() {
+        let mut recent = Recent::default();
+        recent.note(log(1), 3, Some(7), false);
+        recent.note(log(2), 6, Some(2), false);
+        let told = |n, changed, end, control| LogEnd {
+            log: log(n),
+            end: Some(end),
+            changed,
+            control,
+        };
+        let control = Some(Control { sequence: 4, frames: 1 });
+        // One that was not there, one that went on, and one that is older than what is known.
+        recent.note_told(told(3, 4, 5, control));
+        recent.note_told(told(1, 5, 9, None));
+        recent.note_told(told(2, 4, 1, None));
+        let expected = vec![told(2, 6, 2, None), told(1, 5, 9, None), told(3, 4, 5, control)];
+        assert_eq!(list(&recent, 7), (0, expected));
     }
 
     #[test]

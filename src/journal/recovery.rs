@@ -23,7 +23,7 @@ use super::Ticket;
 use super::format::{BLOCK, Boundary, COMMIT_HEADER_BYTES, CommitHeader, RING_START, RingPosition, Superblock};
 use super::frame::{self, Body, Decoded, FRAME_ALIGN, Frame};
 use super::live::{Kind, Live, Note, NotedSet};
-use super::recent::{self, Recent};
+use super::recent::{self, Control, Recent};
 use super::report::{Damage, Lost, RecoveryError, Report};
 use super::ring::{Config, Journal, Origin};
 use crate::record::StampedBatch;
@@ -69,7 +69,7 @@ pub struct Ended {
     pub log: LogId,
     /// The offset after its last record, if that is known.
     pub end: Option<Offset>,
-    /// Something else than records is lost: a start, an epoch, a cut.
+    /// Something is lost that nothing else says: a start, a cut.
     pub lost_control: bool,
 }
 
@@ -635,15 +635,20 @@ impl Recovery {
                 continue;
             }
             let replayed = self.recent.control(entry.log);
-            let is_lost = |control: u64| {
-                let is_within = |stretch: &Stretch| (stretch.first..=stretch.last).contains(&control);
-                told.iter().any(is_within) && replayed.is_none_or(|replayed| replayed < control)
+            let is_lost = |control: Control| {
+                let is_within = |stretch: &Stretch| (stretch.first..=stretch.last).contains(&control.sequence);
+                let is_replayed = |replayed: Control| {
+                    replayed.sequence > control.sequence
+                        || replayed.sequence == control.sequence && replayed.frames >= control.frames
+                };
+                told.iter().any(is_within) && !replayed.is_some_and(is_replayed)
             };
             self.ready.push_back(Step::Ended(Ended {
                 log: entry.log,
                 end: entry.end,
                 lost_control: entry.control.is_some_and(is_lost),
             }));
+            self.recent.note_told(entry);
         }
     }
 

@@ -75,7 +75,7 @@ pub(super) struct Frames {
     lost: Vec<RangeInclusive<Offset>>,
     /// Damaged stretches before the newest frame: whatever they held, this log goes on behind them.
     damages: u32,
-    /// A start, an epoch or a cut of it was in one of them.
+    /// A start or a cut of it was in one of them.
     lost_control: bool,
 }
 
