@@ -6,15 +6,19 @@ use crate::error::ErrorCode;
 use crate::journal::{Body, Ticket};
 use crate::log::{DELETED_SUFFIX, RecoveryPoint, index_path};
 use crate::types::{LogId, Offset};
+use crate::wire::metadata_records::{MetadataRecord, NoOpRecord};
 
 use super::clock::Belief;
 use super::commit::Control;
 use super::disk::{Op, Room};
 use super::effect::{DiskError, DiskOp, DiskReply, READ_FILE_BYTES_MAX};
 use super::partition::Partition;
+use super::registration::Registration;
 use super::{CONTROLLER, Shard};
 
 const TICK_US: u64 = 1_000_000;
+/// How old the newest time in the metadata log may become while a broker runs: far less than a start allows for.
+const TIME_NOTED_MS: i64 = 3_600_000;
 /// How often a batch that waits for room looks whether its time is up.
 const BLOCKED_TICK_US: u64 = 50_000;
 /// Recovery points that are written at the same time.
@@ -109,6 +113,7 @@ impl Shard {
         self.remove_doomed();
         self.remove_rested();
         let is_clock_believed = self.is_clock_believed();
+        self.note_time_if_due();
         if self.now.mono_us >= self.upkeep.next_retention_us {
             self.retain_later();
             self.retain(is_clock_believed);
@@ -306,6 +311,23 @@ impl Shard {
     pub(super) fn retain_later(&mut self) {
         let interval_ms = self.image.broker_config.log_retention_check_interval_ms;
         self.upkeep.next_retention_us = self.now.mono_us + ms_as_us(interval_ms);
+    }
+
+    /// The newest time that is known at a start is that of the metadata log's newest record ([`Clock`](super::clock::Clock)). Where
+    /// the metadata does not change, a record without content goes on saying that time does, as Kafka's controller writes it.
+    fn note_time_if_due(&mut self) {
+        let Some(metadata) = &self.metadata else {
+            return;
+        };
+        if self.config.only_seal || !matches!(metadata.registration, Registration::Done) {
+            return;
+        }
+        let known_ms = metadata.replay.image().reached.timestamp_ms;
+        if self.clock.time_ms(self.now).saturating_sub(known_ms) < TIME_NOTED_MS {
+            return;
+        }
+        // Where the log takes nothing, the next tick tries again.
+        let _ = self.append_metadata(&[MetadataRecord::NoOp(NoOpRecord {})]);
     }
 
     fn is_clock_believed(&mut self) -> bool {

@@ -838,6 +838,28 @@ fn a_wrong_clock_at_a_start_deletes_nothing() {
     );
 }
 
+/// Nobody changes the metadata for longer than a start allows for, and the process is killed.
+#[test]
+fn a_crash_after_quiet_days_does_not_make_the_clock_doubtful() {
+    let ages = [("log.retention.ms", 60_000), ("log.retention.check.interval.ms", 1_000)];
+    let mut script = Script::start_with(1, &ages);
+    let id = script.create("t", 1);
+    for _ in 0..30 {
+        script.pass(3_600_000);
+    }
+    script.kill();
+    script.restart();
+    assert!(!script.world.has_counted("clock not believed"));
+    assert_eq!(script.produce(id, 0), Ok(0));
+    script.pass(62_000);
+    assert_eq!(
+        script.fetch(id, 0),
+        Err(ErrorCode::OffsetOutOfRange),
+        "it is old by now"
+    );
+    assert!(!script.world.has_counted("clock not believed"));
+}
+
 /// Faster than anybody asks how much room there is. Recovery points and the like may take of the reserve, records not.
 #[test]
 fn a_fast_fill_leaves_the_reserve_alone() {
