@@ -179,7 +179,8 @@ fn a_recovery_point_that_is_not_trusted_still_says_what_only_it_knows() {
         let end = world.log.end();
         world.raise_start(5);
         world.commit();
-        (world.log.has_gaps, world.log.damage) = (true, vec![9..10]);
+        world.log.has_gaps = true;
+        world.log.damage.push(9..10);
         world.log.is_read_only = !is_short;
         world.clean_stop();
         if is_short {
