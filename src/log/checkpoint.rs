@@ -8,7 +8,7 @@ use bytes::Bytes;
 use crate::types::{BLOCK_BYTES, File, FileIds, Offset, Position};
 
 use super::tail::Tail;
-use super::{Appended, Log};
+use super::{Appended, Head, Log};
 
 /// To be done in this order; each as one or more effects, the writes in any order. Then [`Log::checkpointed`].
 /// 1. `reserve`: create the file, reserve space.
@@ -162,6 +162,23 @@ impl Log {
         let (base, written) = (segment.base, segment.written);
         self.tail.applied(base, written);
         self.raise_applied();
+        self.keep_hole(base, written);
+    }
+
+    /// Lost frames of the journal may leave a hole where the block of the next write begins: it was just written as zeros, and
+    /// neither the tail nor what a start read has them.
+    fn keep_hole(&mut self, base: Offset, written: Position) {
+        let (segment_base, position) = self.write_start();
+        if segment_base != base || position >= written || self.head.is_some() || self.tail.holds(base, position) {
+            return;
+        }
+        let behind = self.tail.position_after(base, position);
+        let upto = behind.map_or(written, |behind| behind.min(written));
+        self.head = Some(Head {
+            segment_base,
+            position,
+            bytes: vec![0; (upto - position) as usize].into(),
+        });
     }
 
     /// The step failed before anything was written, for want of space: it may be asked for again.
