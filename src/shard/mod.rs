@@ -295,7 +295,7 @@ impl Shard {
             ),
         };
         format!(
-            "shard {}: {} blocked, room {}, {:?}, must apply {:?}, must carry {:?}, checkpoint idle {}, {} operations, {} lookups",
+            "shard {}: {} blocked, room {}, {:?}, must apply {:?}, must carry {:?}, checkpoint idle {}, {} operations, {} lookups, {}",
             self.config.id.0,
             self.blocked.len(),
             self.journal.room(),
@@ -305,6 +305,7 @@ impl Shard {
             self.checkpoint.is_idle(),
             self.ops.len(),
             self.lookups.running(),
+            self.describe_stop(),
         )
     }
 

@@ -117,6 +117,28 @@ impl Shard {
         }
     }
 
+    /// How far a stop came, and what it waits for, in words.
+    pub(super) fn describe_stop(&self) -> String {
+        let Stage::Stopping(stopping) = &self.stage else {
+            return "not stopping".into();
+        };
+        let open = self.partitions.values().filter(|partition| !partition.log.is_closed());
+        let open: Vec<String> = open
+            .map(|partition| {
+                let (applied, durable, end) = (partition.log.applied(), partition.log.durable(), partition.log.end());
+                let (folder, is_online) = (partition.folder, partition.is_online());
+                format!(
+                    "{} ({folder:?}, online {is_online}, applied {applied}, durable {durable}, end {end})",
+                    partition.name()
+                )
+            })
+            .collect();
+        format!(
+            "stopping: {:?}, {} files, open {open:?}",
+            stopping.phase, stopping.in_flight
+        )
+    }
+
     fn stopping(&mut self) -> &mut Stopping {
         match &mut self.stage {
             Stage::Stopping(stopping) => stopping,
