@@ -8,7 +8,7 @@ use crate::wire::configs::*;
 use crate::wire::offsets::*;
 use crate::wire::topics::*;
 
-use super::client::{Client, Line, Scene, response};
+use super::client::{Client, Line, Made, Scene, response};
 use super::world::FromBroker;
 
 /// Creates, deletes and re-creates topics, grows them, deletes records, says how long records are kept; one request at a time.
@@ -196,6 +196,11 @@ impl Administrator {
                     ErrorCode::None => {
                         scene.world.count("topic created");
                         scene.topics.ids[topic] = Some(result.topic_id);
+                        let made = Made {
+                            name: scene.topics.names[topic].clone(),
+                            flush_messages: scene.topics.flush_messages[topic],
+                        };
+                        scene.topics.made.insert(result.topic_id, made);
                     }
                     // An earlier try that went unanswered.
                     ErrorCode::TopicAlreadyExists => {

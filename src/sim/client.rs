@@ -21,6 +21,8 @@ use super::world::{Action, FromBroker, World};
 pub struct Topics {
     pub names: Vec<String>,
     pub ids: Vec<Option<TopicId>>,
+    /// Every incarnation that was ever known: it may exist under its name when another one is known by now.
+    pub made: BTreeMap<TopicId, Made>,
     pub partitions: Vec<i32>,
     /// The topic's own `flush.messages`, if it has one.
     pub flush_messages: Vec<Option<i64>>,
@@ -28,6 +30,14 @@ pub struct Topics {
     pub volatile: Vec<usize>,
     /// Somebody changes how long records are kept, and the number of partitions.
     pub is_altered: bool,
+}
+
+/// What a topic was made with.
+#[derive(Clone, Debug)]
+pub struct Made {
+    pub name: String,
+    /// Its own `flush.messages`, if it has one.
+    pub flush_messages: Option<i64>,
 }
 
 /// What a client sees of the history while it acts.
@@ -167,7 +177,7 @@ impl Producer {
 
     /// Of the partition that it writes to.
     pub fn folder(&self, topics: &Topics) -> String {
-        format!("{}-{}/", topics.names[self.topic], self.partition)
+        format!("{}-{}/", topics.made[&self.topic_id].name, self.partition)
     }
 
     fn work(&mut self, scene: &mut Scene) {

@@ -493,7 +493,8 @@ impl SimDisk {
         }
     }
 
-    /// A sector of a file comes back as zeros, on the device too. False when it is nothing else, or the file is not that long.
+    /// A sector of a file, or what the file has of its last one, comes back as zeros, on the device too. False when it is nothing
+    /// else, or the file is not that long.
     pub fn lose_sector(&mut self, path: &str, position: usize) -> bool {
         let Ok(Node::File(i)) = self.find(path) else {
             return false;
@@ -502,7 +503,8 @@ impl SimDisk {
         let from = position / SECTOR * SECTOR;
         let mut changed = false;
         for bytes in [&mut inode.live, &mut inode.durable] {
-            let Some(sector) = bytes.get_mut(from..from + SECTOR) else {
+            let to = (from + SECTOR).min(bytes.len());
+            let Some(sector) = bytes.get_mut(from..to) else {
                 return false;
             };
             changed |= sector.iter().any(|byte| *byte != 0);
