@@ -252,10 +252,11 @@ fn log_to_stderr(level: LogLevel) {
         LogLevel::Debug => LevelFilter::DEBUG,
         LogLevel::Trace => LevelFilter::TRACE,
     };
-    // What glommio warns of, buffers that it could not register, the preflight says in words for a person.
+    // What glommio says of the host, buffers that it could not register or a device that cannot be polled, the preflight says in
+    // words for a person, where it matters; what fails is an error that is told by whoever asked for it.
     let targets = Targets::new()
         .with_default(level)
-        .with_target("glommio", LevelFilter::ERROR);
+        .with_target("glommio", LevelFilter::OFF);
     // https://no-color.org: any value but the empty one asks for plain text.
     let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let is_coloured = std::io::stderr().is_terminal() && !no_color;
