@@ -215,32 +215,3 @@ fn gaps_of_a_compacted_log_are_no_damage() {
         [3, 90, 93]
     );
 }
-
-/// The block that the next write repeats begins where a frame of the journal was lost: neither memory nor a start's reading has
-/// those bytes, and the log can be written all the same.
-#[test]
-fn a_hole_begins_the_block_that_is_written_next() {
-    let mut world = World::with_segments(1, 1 << 20);
-    (0..4).for_each(|_| world.append(1, 5_000));
-    world.append(1, 20);
-    world.commit();
-    world.frames.remove(3);
-    world.durable_frames = world.frames.len();
-    world.start();
-    assert_eq!(world.log.damage(), std::slice::from_ref(&(3..4)));
-    assert!(world.checkpoint(1 << 20, true, usize::MAX));
-    assert_eq!(world.log.applied(), world.log.end());
-    world.append(1, 100);
-    world.commit();
-    world.log.close();
-    for _ in 0..10 {
-        assert!(world.checkpoint(1 << 20, false, usize::MAX));
-    }
-    assert!(world.log.is_closed(), "its last blocks are never written");
-    check_all_but(&mut world, 3..4);
-    world.take_point();
-    world.trim_journal();
-    let (report, _) = world.start();
-    assert_eq!(report, [""; 0]);
-    check_all_but(&mut world, 3..4);
-}
