@@ -533,11 +533,8 @@ impl Shard {
         }
         let log_boot = self.log_boot(log);
         let opened_by_kafka = log::was_opened_by_kafka(&log_boot.entries);
-        // Segments are deleted once a recovery point is on the device. Before the first one is, the power may leave index files
-        // alone, and nothing was deleted yet that a point would know of.
-        let first = format!("{:020}.log", 0);
-        let names = || log_boot.entries.iter().map(|entry| entry.name.as_str());
-        let had_point = names().any(|name| name.ends_with(INDEX_SUFFIX)) && names().all(|name| name != first);
+        // The power may go between the first index files and the first point, and this is a false alarm then.
+        let had_point = (log_boot.entries.iter()).any(|entry| entry.name.ends_with(INDEX_SUFFIX));
         if point.is_none() && had_point && !opened_by_kafka && log != LogId::METADATA {
             tracing::warn!(
                 "{}/{RECOVERY_POINT} is missing, so that the segments are scanned: records that were deleted from the first of them \

@@ -183,8 +183,8 @@ impl History {
     fn logs_of_folder(&self, path: &str) -> BTreeSet<LogId> {
         let folder = path.split('/').next().unwrap_or_default();
         let is_of = |log: &LogId| {
-            let name = &self.topics.made[&log.topic].name;
-            folder.starts_with(&format!("{name}-{}", log.partition))
+            let made = self.topics.made.get(&log.topic);
+            made.is_none_or(|made| folder.starts_with(&format!("{}-{}", made.name, log.partition)))
         };
         self.oracle.logs().filter(is_of).collect()
     }

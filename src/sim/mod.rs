@@ -357,8 +357,11 @@ impl History {
             if self.world.was_cut && self.flushes_later {
                 self.world.drop_responses();
                 let (made, usual) = (&self.topics.made, self.usual_flush_messages);
-                self.oracle
-                    .forget_unflushed(|log| made[&log.topic].flush_messages.unwrap_or(usual));
+                self.oracle.forget_unflushed(|log| {
+                    made.get(&log.topic)
+                        .and_then(|made| made.flush_messages)
+                        .unwrap_or(usual)
+                });
             }
             if self.is_damaging && self.world.random.below(2) == 0 {
                 // One fault: what proves a damage may be damaged too.
