@@ -59,7 +59,7 @@ pub struct Boot {
     /// Topics of which the metadata log still says that they were deleted.
     pub(super) deleted: Arc<BTreeSet<TopicId>>,
     /// Strays to move away, one after the other.
-    tidying: VecDeque<DiskOp>,
+    pub(super) tidying: VecDeque<DiskOp>,
     /// Kafka's log starts, by folder; read once the first log needs them.
     kafka_starts: Option<BTreeMap<String, Offset>>,
 }
@@ -830,43 +830,7 @@ impl Shard {
         self.tidy_next();
     }
 
-    /// Folders that no topic claims. They are out of the way before anyone can make a topic of their name.
-    fn find_strays(&mut self) {
-        let root = std::mem::take(&mut self.boot().root);
-        let mut renames = VecDeque::new();
-        for entry in root.iter().filter(|entry| entry.is_dir) {
-            if let FolderName::Partition { topic, partition } = FolderName::parse(&entry.name) {
-                let is_known = *topic == *super::kraft::METADATA_TOPIC
-                    || self
-                        .image
-                        .topic(&topic)
-                        .is_some_and(|topic| topic.partitions.contains_key(&partition));
-                if !is_known {
-                    let to = name_with_suffix(&entry.name, self.random.uuid(), STRAY_SUFFIX);
-                    tracing::warn!("{} belongs to no topic that exists: it is kept as {to}", entry.name);
-                    self.stats.folders_strayed += 1;
-                    renames.push_back(DiskOp::Rename {
-                        from: entry.name.clone(),
-                        to,
-                    });
-                }
-            }
-        }
-        if !renames.is_empty() {
-            renames.push_back(DiskOp::SyncDir { path: String::new() });
-        }
-        self.boot().tidying = renames;
-        self.boot().root = root;
-    }
-
-    fn tidy_next(&mut self) {
-        match self.boot().tidying.pop_front() {
-            Some(what) => self.disk(Op::Boot(BootOp::Tidied), what),
-            None => self.begin_serving(),
-        }
-    }
-
-    fn begin_serving(&mut self) {
+    pub(super) fn begin_serving(&mut self) {
         let root = std::mem::take(&mut self.boot().root);
         self.stage = Stage::Serving;
         self.retain_later();

@@ -1,5 +1,6 @@
-//! Frames of topics that the metadata does not know. Where it says that the topic was deleted they are dropped; otherwise a
-//! creation was lost, or somebody else changed the folder, and they are kept in a folder that nobody claims.
+//! What the metadata does not know: folders that no topic claims are moved out of the way of new topics, and frames of unknown
+//! topics are dropped where the metadata says that the topic was deleted; otherwise a creation was lost, or somebody else changed
+//! the folder, and they are kept in a folder that nobody claims.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -11,9 +12,45 @@ use super::Shard;
 use super::boot::{BootOp, Frames};
 use super::disk::Op;
 use super::effect::{DiskError, DiskOp, DiskReply};
-use super::folders::{STRAY_SUFFIX, name_with_suffix};
+use super::folders::{FolderName, STRAY_SUFFIX, name_with_suffix};
 
 impl Shard {
+    /// Folders that no topic claims. They are out of the way before anyone can make a topic of their name.
+    pub(super) fn find_strays(&mut self) {
+        let root = std::mem::take(&mut self.boot().root);
+        let mut renames = VecDeque::new();
+        for entry in root.iter().filter(|entry| entry.is_dir) {
+            if let FolderName::Partition { topic, partition } = FolderName::parse(&entry.name) {
+                let is_known = *topic == *super::kraft::METADATA_TOPIC
+                    || self
+                        .image
+                        .topic(&topic)
+                        .is_some_and(|topic| topic.partitions.contains_key(&partition));
+                if !is_known {
+                    let to = name_with_suffix(&entry.name, self.random.uuid(), STRAY_SUFFIX);
+                    tracing::warn!("{} belongs to no topic that exists: it is kept as {to}", entry.name);
+                    self.stats.folders_strayed += 1;
+                    renames.push_back(DiskOp::Rename {
+                        from: entry.name.clone(),
+                        to,
+                    });
+                }
+            }
+        }
+        if !renames.is_empty() {
+            renames.push_back(DiskOp::SyncDir { path: String::new() });
+        }
+        self.boot().tidying = renames;
+        self.boot().root = root;
+    }
+
+    pub(super) fn tidy_next(&mut self) {
+        match self.boot().tidying.pop_front() {
+            Some(what) => self.disk(Op::Boot(BootOp::Tidied), what),
+            None => self.begin_serving(),
+        }
+    }
+
     pub(super) fn part_with_unknown(&mut self, image: &Image) {
         let unknown: Vec<LogId> = (self.boot().frames.keys().copied())
             .filter(|log| *log != LogId::METADATA && image.partition(*log).is_none())

@@ -43,7 +43,7 @@ mod java {
         fn every_line_does_what_it_says() {
             let readme = std::fs::read_to_string(format!("{ROOT}/README.md")).unwrap();
             let blocks = blocks(&readme, "Two minutes");
-            let [first, second, after] = &blocks[..] else {
+            let [first, second, after, repair] = &blocks[..] else {
                 panic!("the broker, what a second terminal does, and what comes after it: {blocks:#?}");
             };
             let folder = tempfile::tempdir().unwrap();
@@ -68,6 +68,8 @@ mod java {
             let dump = said.next().unwrap();
             assert!(dump.contains("lz4") && dump.contains("isvalid: true"), "{dump}");
             assert_eq!(said.next(), None);
+            let found: Vec<String> = repair.iter().map(|line| run_line(line, folder, &address)).collect();
+            assert_eq!(found, ["a start goes on\n"]);
         }
     }
 }
